@@ -1,0 +1,48 @@
+# make demo   a running service with a synthetic library        make test   the tests
+# make check  lint, types, import floors, container files       make openapi  renew openapi/openapi.json
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := .demo
+PORT ?= 8000
+# An index that carries CPU builds of torch, for machines where plain pip would take CUDA's.
+TORCH_INDEX ?=
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export SONOSEEK_DATA ?= $(DEMO)/data
+
+.PHONY: demo test test-long check openapi clean
+
+demo: $(VENV)/.serving
+	@BIN=$(BIN) DEMO=$(DEMO) PORT=$(PORT) ONCE=$(ONCE) sh deploy/demo.sh
+
+test: $(VENV)/.dev
+	@sh deploy/test_packages.sh
+	$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+openapi: $(VENV)/.dev
+	$(BIN)/sonoseek openapi > openapi/openapi.json
+
+clean:
+	rm -rf $(VENV) $(DEMO)
+
+$(VENV)/.serving: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing, a few minutes the first time (about 1.4 GB with a CPU build of torch)"
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.serving
+	$(PIP) --editable '.[dev]'
+	@touch $@

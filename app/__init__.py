@@ -1,0 +1,1 @@
+"""SonoSeek: find the labelled ultrasound images that look most like this one."""

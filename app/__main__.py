@@ -1,0 +1,5 @@
+"""``python -m app`` is ``sonoseek``."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,165 @@
+"""What stands before every route: request id, Host and Origin, key, permit; behind it, the log line."""
+
+import threading
+import time
+import traceback
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from ulid import ULID
+
+from app.api.problems import internal_error, problem_response
+from app.config import ServerSettings
+from app.errors import Busy, Refused, SonoSeekError, Unauthorised
+from app.logs import get_logger
+from app.security.keys import BearerKey
+
+_LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+_PAGE = "/"
+_FREE = ("/health/", "/static/", "/docs")
+_FREE_EXACTLY = {_PAGE, "/version", "/openapi.json", "/favicon.ico"}
+
+log = get_logger("http")
+
+
+class Gate:
+    """Refuses what must not come in, in this order: Host, origin, key, permit."""
+
+    def __init__(self, app: ASGIApp, *, settings: ServerSettings, key: BearerKey | None) -> None:
+        self._app = app
+        self._key = key
+        self._hosts = _LOCAL_NAMES | {settings.host.lower()} | {name.lower() for name in settings.allowed_hosts}
+        self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
+        self._permits = threading.BoundedSemaphore(settings.permits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request pass, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(ULID())
+        scope.setdefault("state", {})["request_id"] = request_id
+        exchange = _Exchange(send, request_id)
+        try:
+            self._check(scope)
+            await self._pass(scope, receive, exchange.send)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
+        except SonoSeekError as error:
+            await problem_response(error, request_id)(scope, receive, exchange.send)
+        except Exception as error:  # whatever it is, the caller gets a problem and the log no text
+            _log_unexpected(error, request_id)
+            if exchange.status is None:
+                await problem_response(internal_error(), request_id)(scope, receive, exchange.send)
+        finally:
+            exchange.log(scope)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if not scope["path"].startswith("/health/"):
+            self._check_host(headers)
+            self._check_origin(scope, headers)
+        if self._key is not None and not _is_free(scope["path"]):
+            self._check_key(self._key, headers)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        if not self._permits.acquire(blocking=False):
+            raise Busy("busy", "too many requests are in work", hint="try again in a second")
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._permits.release()
+
+    def _check_host(self, headers: Headers) -> None:
+        host = _host_name(headers.get("host", ""))
+        if host not in self._hosts:
+            raise Refused(
+                "foreign_host",
+                "the Host of this request is not one that this service goes by",
+                hint="add the name to SONOSEEK_SERVER__ALLOWED_HOSTS",
+            )
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """Refuse what another web page makes a browser send, but let links to the page through."""
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() in self._origins:
+            return
+        navigation = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
+        if navigation and scope["path"] == _PAGE:
+            return
+        own = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        if headers.get("sec-fetch-site") == "cross-site" or not own:
+            raise Refused(
+                "foreign_origin",
+                "this request was sent by a web page of another site",
+                hint="add its origin to SONOSEEK_SERVER__ALLOWED_ORIGINS if it may use this service",
+            )
+
+    def _check_key(self, key: BearerKey, headers: Headers) -> None:
+        scheme, _, presented = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise Unauthorised(
+                "key_needed", "this service asks for a key", hint="send the header Authorization: Bearer KEY"
+            )
+        if not key.opens(presented.strip()):
+            raise Unauthorised(
+                "wrong_key", "the key is not the right one", hint="ask the operator of this service for the key"
+            )
+
+
+class _Exchange:
+    """One request's answer on its way out: stamps it, remembers its status, logs it."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._start = time.perf_counter()
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._request_id
+            headers.setdefault("X-Content-Type-Options", "nosniff")
+            headers.setdefault("Referrer-Policy", "no-referrer")
+            headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+    def log(self, scope: Scope) -> None:
+        # The route's template and not the path: a path that nobody knows may hold anything.
+        route = getattr(scope.get("route"), "path", None)
+        milliseconds = round(1000 * (time.perf_counter() - self._start), 1)
+        level = log.debug if route and route.startswith("/health/") else log.info
+        level(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=self.status,
+            ms=milliseconds,
+            request_id=self._request_id,
+        )
+
+
+def _is_free(path: str) -> bool:
+    return path in _FREE_EXACTLY or path.startswith(_FREE)
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _log_unexpected(error: Exception, request_id: str) -> None:
+    """Where it happened, but not the message: libraries quote what they were given."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-8:]))
+    log.error("unexpected error", type=type(error).__name__, where=where, request_id=request_id)

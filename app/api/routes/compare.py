@@ -1,0 +1,33 @@
+"""POST /compare and POST /embed: images that need not be in a library."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.bodies import image_body, two_images_body
+from app.api.dependencies import ImageQueryDep, RequestId, ServiceDep, UploadDep
+from app.api.schemas import CompareBody, EmbedBody
+from app.search.answer import ImageQuery
+
+router = APIRouter(tags=["compare"])
+
+EncoderName = Annotated[str | None, Query(description="A loaded encoder; the default without it.")]
+
+
+@router.post("/compare", openapi_extra=two_images_body())
+def compare(service: ServiceDep, upload: UploadDep, request_id: RequestId, encoder: EncoderName = None) -> CompareBody:
+    """How much two images look alike: embedding distance and all scores.
+
+    `curl -F a=@scan.png -F b=@scan.dcm http://127.0.0.1:8000/compare`
+    """
+    a, b = (ImageQuery(upload.file(name)) for name in ("a", "b"))
+    return CompareBody.of(service.comparer.compare(a, b, encoder), request_id)
+
+
+@router.post("/embed", openapi_extra=image_body())
+def embed(service: ServiceDep, query: ImageQueryDep, request_id: RequestId, encoder: EncoderName = None) -> EmbedBody:
+    """The vector of one image and the digest of the encoder that made it.
+
+    `curl -F image=@scan.png http://127.0.0.1:8000/embed`
+    """
+    return EmbedBody.of(service.comparer.embed(query, encoder), request_id)

@@ -1,0 +1,284 @@
+"""The command line: thin commands over what the service and the jobs do."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from ulid import ULID
+
+from app.config import Settings
+from app.domain import Box
+from app.errors import Misconfigured, SonoSeekError
+from app.logs import configure_logs
+
+if TYPE_CHECKING:
+    from app.search.importer import ImportReport
+from app.terminal import out, print_error, print_import, print_libraries, print_search, progress_bar
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+models = typer.Typer(no_args_is_help=True, help="Encoders and their weights.")
+datasets = typer.Typer(no_args_is_help=True, help="Synthetic data.")
+app.add_typer(models, name="models")
+app.add_typer(datasets, name="datasets")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An image, DICOM or other.")]
+
+
+def main() -> None:
+    """Run a command; exit codes: 0 done, 1 failed, 2 wrong use, 3 refused by data."""
+    try:
+        app()
+    except SonoSeekError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def serve() -> None:
+    """Serve the API and the page; SONOSEEK_SERVER__HOST and SONOSEEK_SERVER__PORT say where."""
+    from app.serving import run_server
+
+    run_server(_settings())
+
+
+@app.command()
+def enrol(
+    library: Annotated[str, typer.Argument(help="Name of the library; it is created where there is none.")],
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file, see docs/manifest.md.")],
+    taxonomy: Annotated[Path | None, typer.Option(help="taxonomy.toml: label -> group.")] = None,
+    map_file: Annotated[Path | None, typer.Option("--map", help="Write manifest line -> reference id there.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="Another column to store and return.")] = None,
+    on_conflict: Annotated[str, typer.Option(help="error, skip or update where labels differ.")] = "error",
+    allow_unmasked: Annotated[bool, typer.Option(help="Enrol pictures without a known scan region too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Enrol the images of a manifest; running it again changes nothing."""
+    from app.library.manifest import read_manifest, read_taxonomy
+    from app.wiring import running_service
+
+    if on_conflict not in ("error", "skip", "update"):
+        raise typer.BadParameter("--on-conflict is one of error, skip, update")
+    rows = read_manifest(manifest, read_taxonomy(taxonomy) if taxonomy else None, attribute or ())
+    with running_service(_settings()) as service, progress_bar(f"enrolling {library}", len(rows.rows)) as advance:
+        report = service.importer.run(
+            library,
+            rows,
+            on_conflict=on_conflict,  # type: ignore[arg-type]
+            allow_unmasked=allow_unmasked,
+            progress=advance,
+        )
+    if map_file:
+        _write_map(map_file, report.ids)
+    if as_json:
+        _print_json({**_public(report), "dropped": rows.dropped})
+    else:
+        print_import(report, rows.dropped)
+    if report.bad:
+        raise typer.Exit(3)
+
+
+@app.command()
+def search(
+    file: FileArgument,
+    library: Annotated[str | None, typer.Option(help="Library to search; may be left out when there is one.")] = None,
+    k: Annotated[int, typer.Option(help="Number of neighbours.")] = 10,
+    encoder: Annotated[str | None, typer.Option(help="A loaded encoder.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="KIND:VALUE; may be repeated.")] = None,
+    frame: Annotated[int | None, typer.Option(help="Frame of a cine, from 1.")] = None,
+    region: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 of the scan region.")] = None,
+    max_per_patient: Annotated[int | None, typer.Option(help="At most that many of one patient.")] = None,
+    exclude_patient_id: Annotated[str | None, typer.Option(help="Patient whose references are left out.")] = None,
+    include_self: Annotated[bool, typer.Option(help="Keep a reference that is the query itself.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search the library for the references that look most like an image."""
+    from app.api.schemas import SearchBody
+    from app.search.answer import ImageQuery, Wish, parse_condition
+    from app.wiring import running_service
+
+    wish = Wish(
+        library=library,
+        encoder=encoder,
+        k=k,
+        where=tuple(parse_condition(text) for text in where or ()),
+        max_per_patient=max_per_patient,
+        include_self=include_self,
+    )
+    query = ImageQuery(file.read_bytes(), frame, Box.parse(region) if region else None, exclude_patient_id)
+    with running_service(_settings()) as service:
+        body = SearchBody.of(service.finder.find(query, wish), str(ULID()))
+    if as_json:
+        out.print_json(body.model_dump_json())
+    else:
+        print_search(body)
+
+
+@app.command()
+def compare(a: FileArgument, b: FileArgument, as_json: Json = False) -> None:
+    """Compare two images: distance of their embeddings and all scores."""
+    from app.api.schemas import CompareBody
+    from app.search.answer import ImageQuery
+    from app.wiring import running_service
+
+    with running_service(_settings()) as service:
+        comparison = service.comparer.compare(ImageQuery(a.read_bytes()), ImageQuery(b.read_bytes()))
+    body = CompareBody.of(comparison, str(ULID()))
+    if as_json:
+        out.print_json(body.model_dump_json())
+        return
+    out.print(f"distance {body.distance:.4f}, similarity {body.similarity:.4f} ({body.encoder.name})", highlight=False)
+    for name, value in body.scores.items():
+        out.print(f"{name}: {body.unavailable.get(name, '') if value is None else f'{value:.4g}'}", highlight=False)
+
+
+@app.command()
+def libraries(as_json: Json = False) -> None:
+    """List the libraries."""
+    from app.api.schemas import library_list_body
+    from app.wiring import open_library
+
+    catalogue = open_library(_settings()).catalogue
+    bodies = [library_list_body(info, catalogue.encoders(info.name)) for info in catalogue.libraries()]
+    if as_json:
+        _print_json([body.model_dump() for body in bodies])
+    else:
+        print_libraries(bodies)
+
+
+@app.command()
+def evaluate(
+    library: Annotated[str, typer.Argument(help="Name of the library.")],
+    kind: Annotated[str, typer.Option(help="The label kind that neighbours should share.")] = "organ",
+    encoder: Annotated[str | None, typer.Option(help="A loaded encoder; the default without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Count neighbours that share each reference's label, its own patient left out, beside chance."""
+    from app.evaluation.retrieval import evaluate_retrieval
+    from app.wiring import running_service
+
+    with running_service(_settings()) as service:
+        snapshot = service.shelves.snapshot(library, service.batcher.encoder(encoder))
+    figure = evaluate_retrieval(snapshot, kind)
+    if not len(figure.matches):
+        raise BadInput(
+            "no_labels", f"no reference of {library!r} carries a label of that kind", hint="try --kind organ"
+        )
+    low, high = figure.interval()
+    if as_json:
+        _print_json(
+            {"kind": kind, "k": figure.k, "mean": figure.mean, "interval": [low, high], "chance": figure.chance}
+        )
+        return
+    out.print(
+        f"{library}: same {kind} in the first {figure.k}, the patient's own left out: {figure.mean:.2f} on average "
+        f"(95 % interval by patient {low:.2f} to {high:.2f}), {figure.chance:.2f} by chance",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def reembed(
+    library: Annotated[str, typer.Argument(help="Name of the library.")],
+    encoder: Annotated[str | None, typer.Option(help="A loaded encoder; the default without it.")] = None,
+) -> None:
+    """Embed the references of a library that have no vectors of an encoder yet; can be interrupted."""
+    from app.search.rebuild import reembed as embed_missing
+    from app.wiring import running_service
+
+    with running_service(_settings()) as service:
+        chosen = service.batcher.encoder(encoder)
+        missing = len(service.catalogue.without_vector(library, chosen.digest))
+        with progress_bar(f"embedding {library}", missing) as advance:
+            embed_missing(service.catalogue, service.batcher, chosen, library, advance)
+    out.print(f"{missing} references embedded with {chosen.name}", highlight=False)
+
+
+@models.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the encoders that can be loaded."""
+    from app.encoders.weights import WeightStore
+
+    store = WeightStore(_settings().models_dir)
+    found = [store.find(name) for name in store.names()]
+    rows = [
+        {
+            "name": item.manifest.name,
+            "installed": item.installed,
+            "dim": item.manifest.dim,
+            "params": item.manifest.parameters,
+            "licence": item.manifest.licence,
+        }
+        for item in found
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        state = "installed" if row["installed"] else "weights missing"
+        out.print(
+            f"{row['name']}: {row['dim']} dimensions, {row['params']:,} parameters, {row['licence']}, {state}",
+            highlight=False,
+        )
+
+
+@datasets.command("phantoms")
+def write_phantom_data(
+    folder: Annotated[Path, typer.Argument(help="Directory to write into.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 250,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+) -> None:
+    """Write synthetic ultrasound images with a manifest, a taxonomy and example queries."""
+    from app.images.phantom import write_phantoms
+
+    with progress_bar("drawing phantoms", count) as advance:
+        write_phantoms(folder, count=count, seed=seed, progress=advance)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the service."""
+    from app.main import bare_app
+
+    _print_json(bare_app().openapi())
+
+
+def _settings() -> Settings:
+    """The settings in force; raises Misconfigured ``bad_settings``."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        names = ", ".join(".".join(str(part) for part in fault["loc"]) for fault in error.errors())
+        raise Misconfigured(
+            "bad_settings",
+            f"these settings cannot be used: {names}",
+            hint="docs/configuration.md describes every setting; check the environment and sonoseek.toml",
+        ) from None
+    configure_logs(settings.log.level, settings.log.format)
+    return settings
+
+
+def _write_map(path: Path, ids: dict[int, str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["line", "reference_id"])
+        writer.writerows(sorted(ids.items()))
+
+
+def _public(report: "ImportReport") -> dict[str, Any]:
+    return {
+        "added": report.added,
+        "unchanged": report.unchanged,
+        "updated": report.updated,
+        "skipped": report.skipped,
+        "bad": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
+    }
+
+
+def _print_json(value: object) -> None:
+    out.file.write(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""How well a library retrieves its own labels."""

@@ -1,0 +1,68 @@
+"""A picture as a decoder hands it on: 8-bit pixels, which frame they are, and what is kept of a header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import Pixels
+from app.errors import BadInput
+from app.images.deidentify import KeptHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pixels (height, width) or (height, width, 3); ``frame`` counts from 1 and is None for stills."""
+
+    pixels: Pixels
+    frame: int | None = None
+    frames: int = 1
+    header: KeptHeader | None = None
+
+
+def pick_frame(wanted: int | None, frames: int) -> int | None:
+    """The frame to decode, counted from 1 (default the middle one), None for a still; BadInput ``bad_frame``."""
+    if frames == 1 and wanted is not None:
+        raise BadInput(
+            "bad_frame",
+            "a frame was named, but the image is a still",
+            hint="leave frame out: it selects in a cine or a multi-page TIFF",
+        )
+    if frames == 1:
+        return None
+    if wanted is not None and not 1 <= wanted <= frames:
+        raise BadInput(
+            "bad_frame",
+            f"the image has {frames} frames, and there is none of that number",
+            hint=f"frame counts from 1 to {frames}; leave it out for the middle one",
+        )
+    return wanted if wanted is not None else (frames + 1) // 2
+
+
+def eight_bits(values: NDArray[np.unsignedinteger], bits: int) -> Pixels:
+    """Unsigned values of 1 to 16 bits on 0..255 by their full range (16 bits: divided by 257), rounded."""
+    top = 2**bits - 1
+    table = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+    scaled: Pixels = table[np.minimum(values, top)]
+    return scaled
+
+
+def too_deep() -> BadInput:
+    """The refusal of pixels that 8 bits cannot stand for."""
+    return BadInput(
+        "unsupported_depth",
+        "the pixels are 12-bit JPEG, 32-bit, floating point or in a colour space that is not read here",
+        hint="export the picture as 8- or 16-bit grey or RGB",
+    )
+
+
+def without_false_colour(pixels: Pixels) -> Pixels:
+    """An RGB picture whose three channels are equal as a grey one; anything else as it is."""
+    if pixels.ndim == 2:
+        return pixels
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return np.ascontiguousarray(red)
+    return pixels

@@ -1,0 +1,143 @@
+"""A reduced copy of a picture, on which the scan is looked for: what is lit, and how each cell is filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import Pixels
+
+Mask = NDArray[np.bool_]
+Shares = NDArray[np.float32]
+
+FINE = 512
+GRID = 128
+APART = 256
+DARKEST = 32
+BLACK = 0.01
+PAINT = 0.02
+CONTRAST = 4
+
+SKETCH_RECIPE = f"{FINE} {GRID} {APART} {DARKEST} {BLACK} {PAINT} {CONTRAST}"
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A picture in blocks of ``step`` pixels (at most 512 a side), in cells of ``cell`` blocks (about 128).
+
+    Per block: ``levels``, its brightest pixel, and ``lit``, whether any pixel differs from the background.
+    Per cell: ``filled``, the share of lit pixels, ``flat``, the share of pixels that equal those 1/256 of
+    the picture to their left and right (both 0..1), and ``peaks``, the brightest pixel.
+    """
+
+    width: int
+    height: int
+    step: int
+    cell: int
+    levels: Pixels
+    lit: Mask
+    filled: Shares
+    flat: Shares
+    peaks: Pixels
+
+    @property
+    def cell_pixels(self) -> int:
+        """The side of a cell in pixels of the picture."""
+        return self.step * self.cell
+
+
+def sketch(grey: Pixels) -> Sketch:
+    """Reduce a grey picture (height, width)."""
+    height, width = grey.shape
+    longest = max(height, width)
+    step = -(-longest // FINE)
+    cell = max(2, round(longest / step / GRID))
+    grey = _whole_cells(grey, step * cell)
+    flat = _flat(grey[::step], max(1, round(longest / APART)))
+    counts = _sums(_lit(grey, flat, step).astype(np.uint16), step)
+    levels = _peaks(grey, step)
+    return Sketch(
+        width=width,
+        height=height,
+        step=step,
+        cell=cell,
+        levels=levels,
+        lit=counts > 0,
+        filled=_share(_sums(counts, cell), (step * cell) ** 2),
+        flat=_share(_sums(_columns(flat, step), cell), step * cell**2),
+        peaks=_peaks(levels, cell),
+    )
+
+
+def _whole_cells(grey: Pixels, side: int) -> Pixels:
+    """The picture, with its last row and column repeated until it holds whole cells of ``side`` pixels."""
+    height, width = grey.shape
+    if height % side == 0 and width % side == 0:
+        return grey
+    return np.pad(grey, ((0, -height % side), (0, -width % side)), mode="edge")
+
+
+def _flat(rows: Pixels, apart: int) -> Mask:
+    """Pixels that equal both pixels ``apart`` columns away in their row."""
+    same = rows[:, apart:] == rows[:, :-apart]
+    flat = np.zeros(rows.shape, bool)
+    flat[:, apart:-apart] = same[:, apart:] & same[:, :-apart]
+    return flat
+
+
+def _lit(grey: Pixels, flat: Mask, step: int) -> Mask:
+    """Pixels that differ from the background: the black around a scan and the flat paint of a screen."""
+    shares = np.bincount(grey[::step][flat], minlength=256) / flat.size
+    black = _black(shares)
+    lit = grey > black + CONTRAST
+    paint = np.flatnonzero(shares > PAINT)
+    paint = paint[paint > max(DARKEST, black + CONTRAST)]
+    return lit & ~_painted(grey, paint) if paint.size else lit
+
+
+def _painted(grey: Pixels, paint: NDArray[np.intp]) -> Mask:
+    """Pixels of a paint's level, give or take one, that have such a neighbour in their row."""
+    table = np.zeros(256, bool)
+    table[np.clip(paint[:, None] + (-1, 0, 1), 0, 255)] = True
+    alike = table[grey]
+    painted = np.zeros_like(alike)
+    painted[:, 1:] = alike[:, 1:] & alike[:, :-1]
+    painted[:, :-1] |= painted[:, 1:]
+    return painted
+
+
+def _black(shares: NDArray[np.float64]) -> int:
+    """The level of the black: the lowest peak among the levels of flat areas, 0 where there is none."""
+    levels = np.flatnonzero(shares[:DARKEST] > BLACK)
+    if not levels.size:
+        return 0
+    level = int(levels[0])
+    while shares[level + 1] > shares[level]:
+        level += 1
+    return level
+
+
+def _columns(flat: Mask, step: int) -> NDArray[np.uint16]:
+    """Per ``step`` neighbouring pixels of a row, how many are flat."""
+    counts = flat.astype(np.uint16)
+    return reduce(np.add, (counts[:, column::step] for column in range(step)))
+
+
+def _share(sums: NDArray[np.uint16], whole: int) -> Shares:
+    """Sums as shares of a whole, 0..1."""
+    return sums.astype(np.float32) / np.float32(whole)
+
+
+def _sums(counts: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
+    """Sums over square blocks of ``side``."""
+    rows = reduce(np.add, (counts[row::side] for row in range(side)))
+    return reduce(np.add, (rows[:, column::side] for column in range(side)))
+
+
+def _peaks(grey: Pixels, side: int) -> Pixels:
+    """Maxima over square blocks of ``side``."""
+    rows = reduce(np.maximum, (grey[row::side] for row in range(side)))
+    return reduce(np.maximum, (rows[:, column::side] for column in range(side)))

@@ -1,0 +1,88 @@
+"""Which cells of a sketch belong to the scan: the largest textured piece and those that go with it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from app.images.hull import hull_area, hull_of
+from app.images.sketch import Mask, Sketch
+
+DENSE = 0.7
+FAINT = 0.4
+RIM = 0.2
+DIM = 50
+DULL = 60
+SMALL = 0.004
+LARGE = 0.3
+PAINTED = 0.25
+FULL = 0.85
+SOLID = 0.85
+LOOSE = 0.6
+NEAR = 4.0
+FAR = 15.0
+FILLS = 0.55
+LEAST = 0.02
+
+TISSUE_RECIPE = (
+    f"{DENSE} {FAINT} {RIM} {DIM} {DULL} {SMALL} {LARGE} {PAINTED} {FULL} {SOLID} {LOOSE} {NEAR} {FAR} {FILLS} {LEAST}"
+)
+SQUARE = np.ones((3, 3), bool)
+
+
+def find_tissue(sketch: Sketch) -> Mask | None:
+    """The cells of the scan; None where no textured piece covers 2 % of the picture."""
+    labels, count = ndimage.label(_lumps(sketch), SQUARE)
+    pieces = [labels == label for label in _by_size(labels, count)]
+    textured = [piece for piece in pieces if _textured(sketch, piece)]
+    if not textured or textured[0].mean() < LEAST:
+        return None
+    return _join(sketch, textured[0], textured[1:])
+
+
+def _lumps(sketch: Sketch) -> Mask:
+    """Blocks of dense cells, the faint speckle that hangs together with them, and their rims."""
+    dense = sketch.filled >= DENSE
+    blocks = ndimage.binary_opening(dense, SQUARE)
+    faint = dense | ((sketch.filled >= FAINT) & (sketch.peaks < DIM))
+    grown = _touching(ndimage.binary_opening(faint, SQUARE), blocks)
+    grown = ndimage.binary_dilation(grown, SQUARE, iterations=2, mask=grown | dense)
+    lumps: Mask = ndimage.binary_dilation(grown, SQUARE, mask=grown | (sketch.filled >= RIM))
+    return lumps
+
+
+def _touching(cells: Mask, seeds: Mask) -> Mask:
+    """Those pieces of some cells that hold a seed."""
+    labels, count = ndimage.label(cells, SQUARE)
+    held = np.bincount(labels[seeds], minlength=count + 1) > 0
+    held[0] = False
+    touching: Mask = held[labels]
+    return touching
+
+
+def _by_size(labels: NDArray[np.int32], count: int) -> list[int]:
+    """The labels of pieces from the largest to 1/250 of it, at most eight."""
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")[:8]
+    return [int(label) + 1 for label in order if sizes[label] >= SMALL * sizes.max()]
+
+
+def _textured(sketch: Sketch, piece: Mask) -> bool:
+    """Whether a piece looks like tissue: not flat paint, and without the gaps between letters."""
+    dense = piece & (sketch.filled >= DENSE)
+    solid = float((sketch.filled[dense] >= FULL).mean())
+    if sketch.flat[dense].mean() > PAINTED:
+        return False
+    return solid >= SOLID or (solid >= LOOSE and float(sketch.peaks[piece].mean()) < DULL)
+
+
+def _join(sketch: Sketch, scan: Mask, pieces: list[Mask]) -> Mask:
+    """The scan with every piece that is large or completes its outline rather than reaching out of it."""
+    for piece in pieces:
+        area, joined = hull_area(hull_of(scan)), scan | piece
+        reach = FAR if area >= FILLS * scan.size else NEAR
+        growth = hull_area(hull_of(joined)) - area
+        if piece.sum() >= LARGE * scan.sum() or growth <= reach * piece.sum():
+            scan = joined
+    return scan

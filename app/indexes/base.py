@@ -1,0 +1,47 @@
+"""The VectorIndex protocol: from a query vector to its nearest rows."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import Vectors
+
+Mask = NDArray[np.bool_]
+
+
+class Hits(NamedTuple):
+    """Rows in order of distance (ties by row number) and their Euclidean distances in float64."""
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float64]
+
+
+class VectorIndex(Protocol):
+    """An engine over a fixed set of unit-length vectors, built once and then only read.
+
+    Implementations are safe to call from several threads. ``search`` returns the ``k`` nearest rows
+    among those that ``allowed`` lets through, fewer only where fewer are allowed. Example::
+
+        index = open_index("kdtree", vectors)          # vectors: float32 (n, dim)
+        hits = index.search(query, k=10, allowed=mask)  # query: float32 (dim,)
+    """
+
+    engine: str
+    exact: bool
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def search(self, query: Vectors, k: int, allowed: Mask | None = None) -> Hits:
+        """The nearest allowed rows of one query vector (dim,)."""
+        ...
+
+
+def nearest_first(query: Vectors, vectors: Vectors, candidates: NDArray[np.int64], k: int) -> Hits:
+    """Measure candidate rows in float64 differences and keep the k nearest, ties by row number."""
+    differences = vectors[candidates].astype(np.float64) - query.astype(np.float64)
+    distances = np.sqrt(np.einsum("ij,ij->i", differences, differences))
+    order = np.lexsort((candidates, distances))[:k]
+    return Hits(candidates[order], distances[order])

@@ -1,0 +1,1 @@
+"""The truth: references, their labels, frames and vectors."""

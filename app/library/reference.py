@@ -1,0 +1,78 @@
+"""What a reference is, before it is stored and after."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import ImageFacts, Labels, Pixels
+
+_NAMESPACE = uuid.UUID("6f1f3a5e-52a5-5c0e-9e0b-6d5a1f0c7b11")
+
+
+def identity_of(facts: ImageFacts) -> str:
+    """What makes an image itself: a DICOM instance and frame, else the file's bytes and frame.
+
+    Archives transcode, so the bytes of one DICOM instance differ from door to door.
+    """
+    what = f"dicom:{facts.instance_key}" if facts.instance_key else f"file:{facts.sha256}"
+    return f"{what}:{facts.frame or 1}"
+
+
+def reference_id(library: str, identity: str) -> str:
+    """The id of an image in a library: uuid5 of both."""
+    return str(uuid.uuid5(_NAMESPACE, f"{library}/{identity}"))
+
+
+@dataclass(frozen=True, slots=True)
+class NewReference:
+    """An image on its way into a library. ``png`` is the stored frame; ``vector`` has unit length."""
+
+    facts: ImageFacts
+    frame_digest: str
+    labels: Labels
+    attributes: Mapping[str, str]
+    external_id: str | None
+    patient_key: str | None
+    png: bytes
+    canvas: Pixels
+    histogram: NDArray[np.int64]
+    fingerprint: str
+    encoder: str
+    digest: str
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An enrolled image with its labels."""
+
+    id: str
+    library: str
+    external_id: str | None
+    labels: Labels
+    attributes: Mapping[str, str]
+    facts: ImageFacts
+    frame_digest: str
+    enrolled_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """The labels of a reference from a moment on."""
+
+    at: datetime
+    actor: str
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryInfo:
+    """A library at one version."""
+
+    name: str
+    version: int
+    size: int

@@ -1,0 +1,132 @@
+"""References as rows and rows as references."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import LABEL_KINDS, Box, ImageFacts, Labels, Pixels, RegionSource
+from app.library.reference import NewReference, Reference, identity_of
+from app.library.tables import CanvasRow, EmbeddingRow, LabelHistoryRow, ReferenceRow
+
+
+def new_rows(
+    library_id: int, ids: list[str], new: Sequence[NewReference], actor: str
+) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """The rows of some references, table by table, parents first."""
+    pairs = list(zip(ids, new, strict=True))
+    return [
+        (ReferenceRow, [_reference_values(library_id, key, item) for key, item in pairs]),
+        (
+            CanvasRow,
+            [
+                {
+                    "reference_id": key,
+                    "canvas": item.canvas.tobytes(),
+                    "histogram": item.histogram.astype("<i8").tobytes(),
+                }
+                for key, item in pairs
+            ],
+        ),
+        (
+            EmbeddingRow,
+            [
+                {
+                    "reference_id": key,
+                    "digest": item.digest,
+                    "encoder": item.encoder,
+                    "vector": vector_bytes(item.vector),
+                }
+                for key, item in pairs
+            ],
+        ),
+        (
+            LabelHistoryRow,
+            [{"reference_id": key, "actor": actor, "labels": asdict(item.labels)} for key, item in pairs],
+        ),
+    ]
+
+
+def _reference_values(library_id: int, key: str, item: NewReference) -> dict[str, Any]:
+    facts = item.facts
+    return {
+        "id": key,
+        "library_id": library_id,
+        "identity": identity_of(facts),
+        "external_id": item.external_id,
+        **label_columns(item.labels),
+        "attributes": dict(item.attributes),
+        "sha256": facts.sha256,
+        "format": facts.format,
+        "width": facts.width,
+        "height": facts.height,
+        "frame": facts.frame,
+        "region": list(facts.region) if facts.region else None,
+        "region_source": facts.region_source.value,
+        "frame_digest": item.frame_digest,
+        "modality": facts.modality,
+        "manufacturer": facts.manufacturer,
+        "model": facts.model,
+        "patient_key": item.patient_key,
+        "study_key": facts.study_key,
+        "instance_key": facts.instance_key,
+        "fingerprint": item.fingerprint,
+    }
+
+
+def label_columns(labels: Labels) -> dict[str, Any]:
+    """The label columns of a reference's row."""
+    return {kind: list(v) if isinstance(v, tuple) else v for kind, v in asdict(labels).items()}
+
+
+def labels_of(values: Mapping[str, Any]) -> Labels:
+    """Labels from their columns or from a history entry."""
+    return Labels(
+        organ=values["organ"],
+        organ_group=values["organ_group"],
+        plane=values["plane"],
+        diagnoses=tuple(values["diagnoses"]),
+        diagnosis_groups=tuple(values["diagnosis_groups"]),
+        findings=tuple(values["findings"]),
+    )
+
+
+def vector_bytes(vector: NDArray[np.float32]) -> bytes:
+    """A vector as it is stored: little-endian float32."""
+    return vector.astype("<f4").tobytes()
+
+
+def canvas_of(row: CanvasRow) -> tuple[Pixels, NDArray[np.int64]]:
+    """The canvas (256, 256) and its histogram (256)."""
+    canvas = np.frombuffer(row.canvas, dtype=np.uint8).reshape(256, 256)
+    return canvas, np.frombuffer(row.histogram, dtype="<i8")
+
+
+def reference_of(row: ReferenceRow, library: str) -> Reference:
+    """A reference from its row."""
+    return Reference(
+        id=row.id,
+        library=library,
+        external_id=row.external_id,
+        labels=labels_of({kind: getattr(row, kind) for kind in LABEL_KINDS}),
+        attributes=row.attributes,
+        facts=ImageFacts(
+            sha256=row.sha256,
+            format=row.format,
+            width=row.width,
+            height=row.height,
+            frame=row.frame,
+            region=Box(*row.region) if row.region else None,
+            region_source=RegionSource(row.region_source),
+            modality=row.modality,
+            manufacturer=row.manufacturer,
+            model=row.model,
+            patient_key=row.patient_key,
+            study_key=row.study_key,
+            instance_key=row.instance_key,
+        ),
+        frame_digest=row.frame_digest,
+        enrolled_at=row.enrolled_at,
+    )

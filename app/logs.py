@@ -1,0 +1,49 @@
+"""Logging to standard error, for people or as JSON; never a value of a request beyond its path."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(level: str = "info", style: str = "console") -> None:
+    """Send structlog and the standard library's loggers through one formatter."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(style)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    _quieten_libraries()
+
+
+def _renderer(style: str) -> structlog.types.Processor:
+    if style == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+
+def _quieten_libraries() -> None:
+    # pydicom quotes header values in its warnings; alembic and httpx narrate.
+    for name in ("pydicom", "pylibjpeg", "PIL", "alembic", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def get_logger(room: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a room."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(room)
+    return logger

@@ -1,0 +1,1 @@
+"""Two canvases to a number."""

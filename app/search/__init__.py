@@ -1,0 +1,1 @@
+"""Where reading, encoding, indexes and the library meet."""

@@ -1,0 +1,98 @@
+"""What a search is asked and what it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain import MAX_K, Box, ImageFacts
+from app.errors import BadInput
+from app.library.reference import LibraryInfo, Reference
+from app.search.evidence import LabelEvidence
+from app.search.scope import Scope
+from app.search.snapshot import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the caller wants to see; raises BadInput for a value out of range."""
+
+    library: str | None = None
+    encoder: str | None = None
+    k: int = 10
+    where: tuple[Condition, ...] = ()
+    scores: tuple[str, ...] | None = None
+    max_per_patient: int | None = None
+    include_self: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_K:
+            raise BadInput("bad_k", f"k must be between 1 and {MAX_K}", hint="ask for k=10")
+        if self.max_per_patient is not None and self.max_per_patient < 1:
+            raise BadInput(
+                "bad_max_per_patient",
+                "max_per_patient must be 1 or more",
+                hint="leave it out to see every reference of a patient",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageQuery:
+    """An image that is searched for. ``patient_id`` is hashed at once and never kept."""
+
+    data: bytes = field(repr=False)
+    frame: int | None = None
+    region: Box | None = None
+    patient_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A reference with its rank (from 1), Euclidean distance (0..2) and scores."""
+
+    rank: int
+    reference: Reference
+    distance: float
+    scores: Mapping[str, Any]
+
+    @property
+    def similarity(self) -> float:
+        """The cosine of both embeddings, 1 - d²/2."""
+        return 1.0 - self.distance**2 / 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """The encoder that made the embeddings."""
+
+    name: str
+    digest: str
+    dim: int
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Everything that a search says. ``unavailable`` tells why a score is null."""
+
+    facts: ImageFacts
+    reference_id: str | None
+    patient_excluded: bool
+    library: LibraryInfo
+    encoder: EncoderInfo
+    engine: str
+    exact: bool
+    neighbours: list[Neighbour]
+    evidence: list[LabelEvidence]
+    scope: Scope
+    unavailable: Mapping[str, str]
+    timings_ms: Mapping[str, float]
+
+
+def parse_condition(text: str) -> Condition:
+    """Read KIND:VALUE, split at the first colon; raises BadInput ``bad_filter``."""
+    kind, colon, value = text.partition(":")
+    if not colon or not kind or not value:
+        raise BadInput(
+            "bad_filter", "a filter is not of the form KIND:VALUE", hint="write where=organ:femur, for example"
+        )
+    return kind, value

@@ -1,0 +1,117 @@
+"""Enroller: from images with labels to references."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from app.domain import Box, Frame, ImageFacts, Labels, Vectors
+from app.encoders.base import Encoder
+from app.encoders.batcher import Batcher
+from app.errors import BadInput
+from app.images.deidentify import Keyer
+from app.images.fingerprint import fingerprint
+from app.images.reader import FRAME_DIGEST, ReadLimits, read_frame, write_stored
+from app.library.catalogue import Catalogue
+from app.library.reference import NewReference, identity_of, reference_id
+from app.scores.pixels import make_canvas, make_histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """An image to enrol with what its owner says of it."""
+
+    data: bytes = field(repr=False)
+    labels: Labels
+    attributes: dict[str, str]
+    frame: int | None = None
+    region: Box | None = None
+    patient_id: str | None = field(default=None, repr=False)
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyImage:
+    """An enrolment whose image has been read, de-identified and checked."""
+
+    frame: Frame
+    labels: Labels
+    attributes: dict[str, str]
+    patient_key: str | None
+    external_id: str | None
+
+    def id_in(self, library: str) -> str:
+        """The reference id that this image has or will have in a library."""
+        return reference_id(library, identity_of(self.frame.facts))
+
+
+class Enroller:
+    """Reads, encodes and stores images."""
+
+    def __init__(
+        self, *, catalogue: Catalogue, batcher: Batcher, keyer: Keyer, limits: ReadLimits, encoder: Encoder
+    ) -> None:
+        self._catalogue = catalogue
+        self._batcher = batcher
+        self._keyer = keyer
+        self._limits = limits
+        self._encoder = encoder
+
+    def read(self, enrolment: Enrolment, *, allow_unmasked: bool = False) -> ReadyImage:
+        """The frame of an image, ready to be stored; raises BadInput where it must not be."""
+        frame = read_frame(
+            enrolment.data,
+            keyer=self._keyer,
+            limits=self._limits,
+            frame=enrolment.frame,
+            region=enrolment.region,
+        )
+        if frame.facts.unmasked and not allow_unmasked:
+            raise BadInput(
+                "unmasked_image",
+                "burned-in text may have survived: no scan region is known",
+                hint="give region=x0,y0,x1,y1, or --allow-unmasked where the picture carries no name",
+            )
+        self._refuse_identity(enrolment.external_id, frame.facts)
+        patient_id = (enrolment.patient_id or "").strip()
+        return ReadyImage(
+            frame=frame,
+            labels=enrolment.labels,
+            attributes=enrolment.attributes,
+            patient_key=self._keyer.patient_key(patient_id) if patient_id else frame.facts.patient_key,
+            external_id=enrolment.external_id,
+        )
+
+    def store(self, library: str, images: Sequence[ReadyImage], *, actor: str = "local") -> list[str]:
+        """Encode and store some images in one transaction; returns their reference ids."""
+        taxonomy = self._catalogue.taxonomy(library)
+        vectors = self._batcher.encode(self._encoder, [image.frame for image in images], deadline_s=600)
+        new = [
+            self._new_reference(replace(image, labels=taxonomy.complete(image.labels)), vector)
+            for image, vector in zip(images, vectors, strict=True)
+        ]
+        return self._catalogue.add(library, new, actor=actor)
+
+    def _refuse_identity(self, external_id: str | None, facts: ImageFacts) -> None:
+        if external_id is not None and self._keyer.identity_key(external_id) in facts.identity_keys:
+            raise BadInput(
+                "external_id_is_identity",
+                "the external id repeats an id of the picture's patient or study",
+                hint="choose an external id that names no person",
+            )
+
+    def _new_reference(self, image: ReadyImage, vector: Vectors) -> NewReference:
+        canvas = make_canvas(image.frame.pixels)
+        return NewReference(
+            facts=image.frame.facts,
+            frame_digest=FRAME_DIGEST,
+            labels=image.labels,
+            attributes=image.attributes,
+            external_id=image.external_id,
+            patient_key=image.patient_key,
+            png=write_stored(image.frame.pixels),
+            canvas=canvas,
+            histogram=make_histogram(canvas),
+            fingerprint=fingerprint(image.frame.pixels),
+            encoder=self._encoder.name,
+            digest=self._encoder.digest,
+            vector=vector,
+        )

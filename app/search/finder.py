@@ -1,0 +1,193 @@
+"""Finder: from an image, or from a reference, to its neighbours."""
+
+from dataclasses import dataclass, replace
+
+from app.domain import Frame, ImageFacts, Vectors
+from app.encoders.base import Encoder
+from app.encoders.batcher import Batcher
+from app.errors import BadInput, NotFound
+from app.images.deidentify import Keyer
+from app.images.reader import ReadLimits, read_frame
+from app.indexes.base import Hits
+from app.library.catalogue import Catalogue
+from app.library.reference import identity_of, reference_id
+from app.scores.registry import ScoreInput, chosen_scores, score_pairs, unavailable_scores
+from app.search.answer import Answer, EncoderInfo, ImageQuery, Neighbour, Wish
+from app.search.evidence import weigh_evidence
+from app.search.ranking import rank
+from app.search.scope import Scope, judge_scope
+from app.search.shelves import Shelves
+from app.search.snapshot import Snapshot
+from app.search.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A query that has become a vector: what ranking needs to know of it."""
+
+    facts: ImageFacts
+    vector: Vectors
+    scores: ScoreInput
+    self_id: str
+    patient_key: str | None
+    is_reference: bool
+
+
+class Finder:
+    """Answers searches. Safe to call from many threads; holds no state of its own."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        shelves: Shelves,
+        batcher: Batcher,
+        keyer: Keyer,
+        limits: ReadLimits,
+        deadline_s: float,
+    ) -> None:
+        self._catalogue = catalogue
+        self._shelves = shelves
+        self._batcher = batcher
+        self._keyer = keyer
+        self._limits = limits
+        self._deadline_s = deadline_s
+
+    def find(self, query: ImageQuery, wish: Wish) -> Answer:
+        """The references that look most like an image."""
+        watch = Stopwatch()
+        encoder, library, scores = self._resolve(wish)
+        with watch.time("read"):
+            frame = self.read(query)
+        with watch.time("encode"):
+            vector = self.encode(encoder, frame)
+        asked = _Query(
+            facts=frame.facts,
+            vector=vector,
+            scores=ScoreInput.of(frame.pixels),
+            self_id=reference_id(library, identity_of(frame.facts)),
+            patient_key=self._patient_key(query, frame.facts),
+            is_reference=False,
+        )
+        return self._answer(asked, wish, encoder, library, scores, judge_scope(frame.facts), watch)
+
+    def find_like(self, key: str, wish: Wish) -> Answer:
+        """The neighbours of a reference among the others of its library, its own patient left out."""
+        watch = Stopwatch()
+        reference = self._catalogue.get(key)
+        if wish.library not in (None, reference.library):
+            raise BadInput(
+                "other_library",
+                "the reference belongs to another library than the one that was named",
+                hint=f"leave library out, or name {reference.library!r}",
+            )
+        encoder, library, scores = self._resolve(replace(wish, library=reference.library))
+        vector = self._catalogue.vector(key, encoder.digest)
+        if vector is None:
+            self._shelves.snapshot(library, encoder)  # says which digests there are and what to do
+            raise NotFound("unknown_reference", "the reference is gone", hint="search again")
+        canvas, histogram = self._catalogue.canvases([key])[key]
+        asked = _Query(
+            facts=reference.facts,
+            vector=vector,
+            scores=ScoreInput(canvas, histogram),
+            self_id=key,
+            patient_key=reference.facts.patient_key,
+            is_reference=True,
+        )
+        scope = Scope("unknown", ())
+        return self._answer(asked, wish, encoder, library, scores, scope, watch)
+
+    def read(self, query: ImageQuery) -> Frame:
+        """The de-identified frame of an image."""
+        return read_frame(query.data, keyer=self._keyer, limits=self._limits, frame=query.frame, region=query.region)
+
+    def encode(self, encoder: Encoder, frame: Frame) -> Vectors:
+        """The unit-length embedding (dim,) of a frame."""
+        vector: Vectors = self._batcher.encode(encoder, [frame], deadline_s=self._deadline_s)[0]
+        return vector
+
+    def _resolve(self, wish: Wish) -> tuple[Encoder, str, tuple[str, ...]]:
+        """Encoder, library and scores of a wish, checked before anything costly is done."""
+        scores = chosen_scores(wish.scores)
+        encoder = self._batcher.encoder(wish.encoder)
+        library = wish.library if wish.library is not None else self._only_library()
+        self._shelves.snapshot(library, encoder)
+        return encoder, library, scores
+
+    def _only_library(self) -> str:
+        names = [info.name for info in self._catalogue.libraries()]
+        if not names:
+            raise NotFound("no_library", "there is no library yet", hint="enrol one: sonoseek enrol NAME MANIFEST")
+        if len(names) > 1:
+            raise BadInput(
+                "library_needed",
+                "there are several libraries and none was named",
+                hint=f"add library=NAME; libraries are: {', '.join(names)}",
+            )
+        return names[0]
+
+    def _patient_key(self, query: ImageQuery, facts: ImageFacts) -> str | None:
+        if query.patient_id and query.patient_id.strip():
+            return self._keyer.patient_key(query.patient_id)
+        return facts.patient_key
+
+    def _answer(
+        self,
+        asked: _Query,
+        wish: Wish,
+        encoder: Encoder,
+        library: str,
+        scores: tuple[str, ...],
+        scope: Scope,
+        watch: Stopwatch,
+    ) -> Answer:
+        with watch.time("search"):
+            snapshot = self._shelves.snapshot(library, encoder)
+            ranking = rank(
+                snapshot,
+                asked.vector,
+                wish,
+                self_id=asked.self_id,
+                patient_key=asked.patient_key,
+                without_own_patient=asked.is_reference,
+            )
+            evidence = weigh_evidence(
+                snapshot,
+                ranking.hits.rows,
+                ranking.visible,
+                by_patient=wish.max_per_patient is not None,
+            )
+        with watch.time("scores"):
+            neighbours = self._neighbours(snapshot, ranking.hits, asked.scores, scores)
+        return Answer(
+            facts=asked.facts,
+            reference_id=asked.self_id if asked.self_id in snapshot.row_of else None,
+            patient_excluded=asked.patient_key is not None,
+            library=snapshot.info,
+            encoder=describe(encoder),
+            engine=snapshot.index.engine,
+            exact=snapshot.index.exact,
+            neighbours=neighbours,
+            evidence=evidence,
+            scope=scope,
+            unavailable=unavailable_scores(scores),
+            timings_ms=watch.milliseconds(),
+        )
+
+    def _neighbours(self, snapshot: Snapshot, hits: Hits, query: ScoreInput, names: tuple[str, ...]) -> list[Neighbour]:
+        keys = [snapshot.ids[row] for row in hits.rows]
+        distances = dict(zip(keys, hits.distances.tolist(), strict=True))
+        references = self._catalogue.get_many(keys)
+        canvases = self._catalogue.canvases(keys) if names else {}
+        inputs = [ScoreInput(*canvases[found.id]) for found in references] if names else []
+        scored = score_pairs(query, inputs, names) if names else [{} for _ in references]
+        return [
+            Neighbour(rank, reference, distances[reference.id], scores)
+            for rank, (reference, scores) in enumerate(zip(references, scored, strict=True), start=1)
+        ]
+
+
+def describe(encoder: Encoder) -> EncoderInfo:
+    """What an answer says of the encoder that made its vectors."""
+    return EncoderInfo(encoder.name, encoder.digest, encoder.dim, encoder.precision)

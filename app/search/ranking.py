@@ -1,0 +1,96 @@
+"""From a vector to its rows: what may be seen, and the nearest of it. The service and the evaluation share this."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import ATTRIBUTES, LABEL_KINDS, Vectors
+from app.errors import BadInput
+from app.indexes.base import Hits, Mask
+from app.search.answer import Wish
+from app.search.snapshot import Snapshot
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The nearest rows of a snapshot and which rows could have been among them."""
+
+    hits: Hits
+    visible: Mask
+
+
+def rank(
+    snapshot: Snapshot,
+    vector: Vectors,
+    wish: Wish,
+    *,
+    self_id: str | None = None,
+    patient_key: str | None = None,
+    without_own_patient: bool = False,
+) -> Ranking:
+    """The nearest rows of a vector (dim,) among those the wish lets it see, never fewer than k while k exist.
+
+    Left out are the query itself (``self_id``), the patient that was given and, with ``without_own_patient``,
+    the patient or near-duplicate group of the reference that the query is.
+    """
+    visible = _filtered(snapshot, wish)
+    own = snapshot.row_of.get(self_id) if self_id else None
+    keep_own = own is not None and wish.include_self and bool(visible[own])
+    if patient_key is not None:
+        visible[snapshot.rows_of_patient.get(patient_key, _NO_ROWS)] = False
+    if own is not None:
+        if without_own_patient:
+            visible[snapshot.patients == snapshot.patients[own]] = False
+        visible[own] = keep_own
+    if wish.max_per_patient is None:
+        return Ranking(snapshot.index.search(vector, wish.k, visible), visible)
+    return Ranking(_capped(snapshot, vector, wish.k, visible, wish.max_per_patient), visible)
+
+
+def _filtered(snapshot: Snapshot, wish: Wish) -> Mask:
+    """Rows that pass the filters: the same kind means or, different kinds and."""
+    visible = snapshot.everything()
+    for kind in dict.fromkeys(kind for kind, _ in wish.where):
+        visible &= _carriers(snapshot, kind, [value for name, value in wish.where if name == kind])
+    return visible
+
+
+def _carriers(snapshot: Snapshot, kind: str, values: Sequence[str]) -> Mask:
+    """The rows that carry one of some values of a label kind or an attribute."""
+    mask = np.zeros(len(snapshot.ids), dtype=np.bool_)
+    if kind not in LABEL_KINDS and not any(name == kind for name, _ in snapshot.rows_with):
+        raise BadInput(
+            "unknown_filter",
+            f"{kind!r} is neither a label kind nor an attribute of this library",
+            hint=f"label kinds are {', '.join(LABEL_KINDS)}; attributes are such as {', '.join(ATTRIBUTES)}",
+        )
+    for value in values:
+        mask[snapshot.rows_with.get((kind, value), _NO_ROWS)] = True
+    return mask
+
+
+def _capped(snapshot: Snapshot, vector: Vectors, k: int, visible: Mask, cap: int) -> Hits:
+    """The k nearest with at most ``cap`` rows of one patient: ask for more until there are k or no more."""
+    available = int(np.count_nonzero(visible))
+    fetch = min(2 * k, available)
+    while True:
+        hits = snapshot.index.search(vector, fetch, visible)
+        kept = _first_of_patients(snapshot.patients[hits.rows], cap)[:k]
+        if len(kept) == k or fetch >= available:
+            return Hits(hits.rows[kept], hits.distances[kept])
+        fetch = min(2 * fetch, available)
+
+
+def _first_of_patients(patients: NDArray[np.int64], cap: int) -> NDArray[np.int64]:
+    """Positions of the first ``cap`` occurrences of each patient, in order."""
+    seen: dict[int, int] = {}
+    kept = []
+    for position, patient in enumerate(patients.tolist()):
+        seen[patient] = seen.get(patient, 0) + 1
+        if seen[patient] <= cap:
+            kept.append(position)
+    return np.asarray(kept, dtype=np.int64)

@@ -1,0 +1,44 @@
+"""The secret that turns patient ids into keys: read from a file, or made once."""
+
+import os
+import secrets
+from pathlib import Path
+
+from app.errors import Misconfigured
+
+MIN_BYTES = 32
+
+
+def read_secret(path: Path) -> bytes:
+    """The secret in a file, without surrounding white space; raises Misconfigured ``bad_secret``."""
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise Misconfigured(
+            "bad_secret",
+            f"the secret file cannot be read ({type(error).__name__})",
+            hint=f"check that {path} exists and is readable; SONOSEEK_SECURITY__HMAC_KEY_FILE names it",
+        ) from None
+    if len(secret) < MIN_BYTES:
+        raise Misconfigured(
+            "bad_secret",
+            f"the secret is shorter than {MIN_BYTES} bytes",
+            hint=f"write a new one before anything is enrolled: openssl rand -hex 32 > {path}",
+        )
+    return secret
+
+
+def make_secret(path: Path) -> bytes:
+    """Write a new random secret that only its owner can read, unless another process was faster."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(MIN_BYTES) + "\n")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+    return read_secret(path)

@@ -1,0 +1,134 @@
+"""What commands print: tables on a terminal, progress, errors with their hints."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app.errors import SonoSeekError
+
+if TYPE_CHECKING:  # a command that prints no table must not pay for them
+    from app.api.schemas import LibraryListBody, NeighbourBody, SearchBody
+    from app.search.importer import ImportReport
+
+out = Console()
+err = Console(stderr=True)
+
+_LINE_EVERY_S = 10.0
+_NUMBERS = ("rank", "distance", "histogram", "mse")
+_HEADINGS = (*_NUMBERS, "organ", "plane", "diagnoses", "reference")
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A function that is told how many more are done: a bar on a terminal, else a line in ten seconds."""
+    if not sys.stderr.isatty():
+        yield _line_progress(what, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def print_error(error: SonoSeekError) -> None:
+    """An error and what can be done about it."""
+    err.print(f"[bold red]{error.code}[/]: {error.detail}", highlight=False, soft_wrap=True)
+    err.print(f"  {error.hint}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_search(body: SearchBody) -> None:
+    """The answer of a search as a table, with the evidence below."""
+    query = body.query
+    out.print(
+        f"{query.width} x {query.height} {query.format}, region {query.region} ({query.region_source}); "
+        f"library {body.library.name} ({body.library.size} references), encoder {body.encoder.name}, "
+        f"{body.timings_ms['total']:.0f} ms",
+        highlight=False,
+        soft_wrap=True,
+    )
+    out.print(_neighbour_table(body.neighbours))
+    for evidence in body.evidence:
+        support = "  (few references)" if evidence.low_support else ""
+        out.print(
+            f"  library label {evidence.kind} {evidence.label}: {evidence.found} of {len(body.neighbours)} carry it, "
+            f"{evidence.expected:.1f} expected by chance{support}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for text in (*body.scope.warnings, *(f"{name}: {why}" for name, why in body.unavailable.items())):
+        out.print(f"  note: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_libraries(libraries: list[LibraryListBody]) -> None:
+    """The libraries as a table."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("library", "version", "references", "encoders"):
+        table.add_column(heading)
+    for library in libraries:
+        encoders = ", ".join(f"{encoder.name} ({encoder.vectors})" for encoder in library.encoders)
+        table.add_row(library.name, str(library.version), str(library.size), encoders)
+    out.print(table)
+
+
+def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:
+    """What became of a manifest, bad rows last."""
+    out.print(
+        f"{report.added} added, {report.unchanged} unchanged, {report.updated} updated, "
+        f"{report.skipped} skipped, {len(report.bad)} bad rows",
+        highlight=False,
+    )
+    if dropped:
+        out.print(f"columns not stored: {', '.join(dropped)} (--attribute NAME keeps one)", markup=False)
+    for bad in report.bad:
+        out.print(f"  line {bad.line}: {bad.reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _line_progress(what: str, total: int) -> Callable[[int], None]:
+    done, last = 0, time.monotonic()
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if time.monotonic() - last >= _LINE_EVERY_S:
+            last = time.monotonic()
+            err.print(f"{what}: {done} of {total}", highlight=False)
+
+    return advance
+
+
+def _neighbour_table(neighbours: list[NeighbourBody]) -> Table:
+    """Ranks, distances and scores, then the labels; columns that would be empty are left out."""
+    rows = [_cells(found) for found in neighbours]
+    table = Table(box=None, pad_edge=False)
+    headings = [heading for heading in _HEADINGS if any(row[heading] for row in rows)]
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[heading] for heading in headings))
+    return table
+
+
+def _cells(found: NeighbourBody) -> dict[str, str]:
+    labels, scores = found.labels, found.scores
+    return {
+        "rank": str(found.rank),
+        "distance": f"{found.distance:.3f}",
+        "histogram": _number(scores.get("histogram"), 2),
+        "mse": _number(scores.get("mse"), 0),
+        "organ": labels.organ or "",
+        "plane": labels.plane or "",
+        "diagnoses": ", ".join(labels.diagnoses),
+        "reference": found.external_id or found.reference_id[:8],
+    }
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""How the weights of resnet-us come about."""

@@ -1,0 +1,109 @@
+"""Manifests to a training set: every picture read once and kept in memory as a small grey square."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import Box, Pixels
+from app.errors import BadInput
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, the steps done and the steps in all."""
+
+Read = Callable[[bytes, int | None, Box | None], Pixels]
+"""Bytes, the frame wanted and the region given to the cropped, blanked picture of the service."""
+
+UNKNOWN = -1
+"""The class number of a label that is not annotated or must not be learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A row of a manifest: which picture, and what is known about it."""
+
+    path: Path
+    frame: int | None
+    region: Box | None
+    patient: str
+    organ: str
+    organ_group: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Squares (n, side, side) uint8 with a class number per head; ``UNKNOWN`` where a head learns nothing."""
+
+    squares: NDArray[np.uint8]
+    organ: NDArray[np.int64]
+    group: NDArray[np.int64]
+    organs: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.squares)
+
+
+def read_manifests(manifests: Sequence[Path]) -> list[Sample]:
+    """The rows of all manifests that carry an organ group, in order."""
+    return [sample for manifest in manifests for sample in _rows(manifest) if sample.organ_group]
+
+
+def _rows(manifest: Path) -> Iterator[Sample]:
+    """One sample a row; paths are absolute or relative to the manifest."""
+    with manifest.open(newline="", encoding="utf-8-sig") as lines:
+        for row in csv.DictReader(lines):
+            yield Sample(
+                path=manifest.parent / row["path"],
+                frame=int(row["frame"]) if row.get("frame") else None,
+                region=Box.parse(row["region"]) if row.get("region") else None,
+                patient=row.get("patient_id") or "",
+                organ=row.get("organ") or "",
+                organ_group=row.get("organ_group") or "",
+                source=str(manifest),
+            )
+
+
+def load_squares(
+    samples: Sequence[Sample], read: Read, square: Callable[[Pixels], Pixels], progress: Progress
+) -> NDArray[np.uint8]:
+    """Every sample's picture, read as the service reads it and made square: uint8 (n, side, side)."""
+    squares = []
+    for number, sample in enumerate(samples, start=1):
+        squares.append(square(read(sample.path.read_bytes(), sample.frame, sample.region)))
+        progress("read", number, len(samples))
+    return np.stack(squares)
+
+
+def training_set(samples: Sequence[Sample], squares: NDArray[np.uint8]) -> TrainingSet:
+    """Samples and their squares with class numbers; raises BadInput ``too_few_classes``."""
+    fine = _fine_sources(samples)
+    organ = [sample.organ if sample.source in fine else "" for sample in samples]
+    organs = tuple(sorted(set(organ) - {""}))
+    groups = tuple(sorted({sample.organ_group for sample in samples}))
+    if len(organs) < 2 or len(groups) < 2:
+        raise BadInput(
+            "too_few_classes",
+            "training needs at least two organs within one manifest and two organ groups",
+            hint="fill the columns organ and organ_group, or add a manifest with other organs",
+        )
+    return TrainingSet(
+        squares,
+        np.array([organs.index(name) if name else UNKNOWN for name in organ], np.int64),
+        np.array([groups.index(sample.organ_group) for sample in samples], np.int64),
+        organs,
+        groups,
+    )
+
+
+def _fine_sources(samples: Sequence[Sample]) -> set[str]:
+    """The manifests whose organs may be learned: where all pictures are of one organ, it would teach the scanner."""
+    organs = {(sample.source, sample.organ) for sample in samples if sample.organ}
+    return {source for source, count in Counter(source for source, _ in organs).items() if count > 1}

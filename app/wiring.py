@@ -1,0 +1,199 @@
+"""The switchboard: builds every long-lived object once, in start-up order, and closes in reverse."""
+
+import ipaddress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from app.config import Settings
+from app.encoders.batcher import Batcher
+from app.encoders.registry import open_encoder
+from app.encoders.weights import WeightStore
+from app.errors import Conflict, Misconfigured, Unavailable
+from app.images.deidentify import Keyer
+from app.images.reader import ReadLimits
+from app.library.catalogue import Catalogue
+from app.library.database import open_database
+from app.library.files import FrameFiles
+from app.search.comparer import Comparer
+from app.search.enroller import Enroller
+from app.search.finder import Finder
+from app.search.importer import Importer
+from app.search.shelves import Shelves
+from app.security.keys import BearerKey, read_key
+from app.security.secret import make_secret, read_secret
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What needs no encoder: the catalogue, the secret's keyer and the weights store."""
+
+    settings: Settings
+    catalogue: Catalogue
+    keyer: Keyer
+    weights: WeightStore
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that answers."""
+
+    settings: Settings
+    catalogue: Catalogue
+    weights: WeightStore
+    batcher: Batcher
+    shelves: Shelves
+    finder: Finder
+    comparer: Comparer
+    importer: Importer
+
+    def preload(self) -> None:
+        """Build the index of every library and warm the default encoder; sweep what a crash left."""
+        self.catalogue.files.sweep(self.catalogue.all_ids())
+        self.batcher.warm_up()
+        for info in self.catalogue.libraries():
+            # A library that needs to be embedded again must not keep the others from being searched.
+            with suppress(Conflict):
+                self.shelves.snapshot(info.name, self.batcher.default)
+
+    def close(self) -> None:
+        """Stop the worker; what waits gets an answer first."""
+        self.batcher.close()
+
+
+def open_library(settings: Settings) -> Library:
+    """The database and the secret; raises Misconfigured where they do not belong together."""
+    engine = open_database(settings.database_url)
+    catalogue = Catalogue(engine, FrameFiles(settings.data / "frames"))
+    keyer = Keyer(_secret(settings, catalogue))
+    if catalogue.remember_secret(keyer.check_value()) != keyer.check_value():
+        raise Misconfigured(
+            "other_secret",
+            "the database was filled with another secret: patient exclusion and erasure would match nothing",
+            hint="give SONOSEEK_SECURITY__HMAC_KEY_FILE the secret that this database was made with",
+        )
+    return Library(settings, catalogue, keyer, WeightStore(settings.models_dir))
+
+
+def open_service(library: Library) -> Service:
+    """Load encoders and build the indexes of all libraries."""
+    settings = library.settings
+    batcher = _open_batcher(library)
+    limits = ReadLimits(
+        max_bytes=settings.server.max_body_bytes,
+        max_pixels=settings.images.max_pixels,
+        max_frames=settings.images.max_frames,
+    )
+    catalogue, keyer = library.catalogue, library.keyer
+    shelves = Shelves(catalogue, settings.index.engine)
+    finder = Finder(
+        catalogue=catalogue,
+        shelves=shelves,
+        batcher=batcher,
+        keyer=keyer,
+        limits=limits,
+        deadline_s=settings.server.deadline_s,
+    )
+    enroller = Enroller(catalogue=catalogue, batcher=batcher, keyer=keyer, limits=limits, encoder=batcher.default)
+    return Service(
+        settings=settings,
+        catalogue=catalogue,
+        weights=library.weights,
+        batcher=batcher,
+        shelves=shelves,
+        finder=finder,
+        comparer=Comparer(finder, batcher),
+        importer=Importer(catalogue, enroller),
+    )
+
+
+class Opening:
+    """A service that opens on a thread of its own, so that the server can say "not yet" meanwhile."""
+
+    def __init__(self, library: Library, on_failure: Callable[[], None] = lambda: None) -> None:
+        self._library = library
+        self._on_failure = on_failure
+        self._service: Service | None = None
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._open, name="opening", daemon=True)
+
+    def start(self) -> None:
+        """Begin to open."""
+        self._thread.start()
+
+    def service(self) -> Service:
+        """The open service; raises Unavailable ``starting``."""
+        if self._service is None:
+            raise Unavailable(
+                "starting",
+                "the service is loading its encoders and indexes",
+                hint="ask GET /health/ready until it answers 200",
+            )
+        return self._service
+
+    def close(self) -> None:
+        """Wait until it is open and close it."""
+        self._thread.join()
+        if self._service is not None:
+            self._service.close()
+
+    def _open(self) -> None:
+        try:
+            service = open_service(self._library)
+            service.preload()
+            self._service = service
+        except Exception as error:  # the thread's only way to tell
+            self.failure = error
+            self._on_failure()
+
+
+@contextmanager
+def running_service(settings: Settings) -> Iterator[Service]:
+    """A service for one command of the CLI."""
+    service = open_service(open_library(settings))
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def open_key(settings: Settings) -> BearerKey | None:
+    """The bearer key; raises Misconfigured where the service would be open to a network by mistake."""
+    if settings.security.key_file is not None:
+        return read_key(settings.security.key_file)
+    if not _is_loopback(settings.server.host) and not settings.security.open:
+        raise Misconfigured(
+            "open_to_network",
+            f"the service would listen on {settings.server.host} for everyone, without a key",
+            hint="set SONOSEEK_SECURITY__KEY_FILE to a file with a key, "
+            "or SONOSEEK_SECURITY__OPEN=true if everyone on that network may see the library",
+        )
+    return None
+
+
+def _secret(settings: Settings, catalogue: Catalogue) -> bytes:
+    if settings.security.hmac_key_file is not None:
+        return read_secret(settings.security.hmac_key_file)
+    path = settings.data / "hmac.key"
+    return make_secret(path) if catalogue.is_empty() and not path.exists() else read_secret(path)
+
+
+def _open_batcher(library: Library) -> Batcher:
+    from app.encoders.device import use_threads  # torch is imported here, not when a command starts
+
+    settings = library.settings.encoders
+    if not settings.names:
+        raise Misconfigured("no_encoder", "no encoder is named", hint="set SONOSEEK_ENCODERS__NAMES=resnet-us")
+    use_threads(settings.threads)
+    encoders = [open_encoder(name, library.weights) for name in settings.names]
+    return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
