@@ -12,7 +12,7 @@ from ulid import ULID
 
 from app.config import Settings
 from app.domain import Box
-from app.errors import Misconfigured, SonoSeekError
+from app.errors import BadInput, Misconfigured, SonoSeekError
 from app.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def write_phantom_data(
     from app.images.phantom import write_phantoms
 
     with progress_bar("drawing phantoms", count) as advance:
-        write_phantoms(folder, count=count, seed=seed, progress=advance)
+        write_phantoms(folder, count=count, seed=seed, progress=lambda _done: advance(1))
 
 
 @app.command()

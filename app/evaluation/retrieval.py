@@ -18,8 +18,9 @@ def evaluate_retrieval(snapshot: Snapshot, kind: str = "organ", k: int = 10) -> 
     for (name, _label), carriers in snapshot.rows_with.items():
         for row in carriers if name == kind else ():
             ranking = rank(snapshot, snapshot.vectors[row], wish, self_id=snapshot.ids[row], without_own_patient=True)
-            seen = np.count_nonzero(ranking.visible)
+            seen = int(np.count_nonzero(ranking.visible))
+            alike = int(np.count_nonzero(ranking.visible[carriers]))
             matches.append(np.isin(ranking.hits.rows, carriers).sum())
-            expected.append(len(ranking.hits.rows) * np.count_nonzero(ranking.visible[carriers]) / max(1, seen))
+            expected.append(len(ranking.hits.rows) * alike / max(1, seen))
             groups.append(str(snapshot.patients[row]))
     return Precision(k, np.asarray(matches, np.float64), np.asarray(expected, np.float64), tuple(groups))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.images.guard import undecodable
 
 JPEG2000_START = b"\xff\x4f\xff\x51"
+END_OF_IMAGE = b"\xff\xd9"
 NO_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 SIZE_MARKERS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 
@@ -13,6 +14,12 @@ def check_coded_size(frame: bytes, width: int, height: int, components: int) -> 
     """Raise BadInput unless the codestream has the header's size: a small header must not hide a huge picture."""
     sizes = _jpeg2000_sizes(frame) if JPEG2000_START in frame[:4096] else {_jpeg_size(frame)}
     if sizes != {(width, height, components)}:
+        raise undecodable()
+
+
+def check_end(frame: bytes) -> None:
+    """Raise BadInput unless a codestream ends as it should: CharLS can search for seconds past a missing end."""
+    if not frame.rstrip(b"\0").endswith(END_OF_IMAGE):
         raise undecodable()
 
 

@@ -11,6 +11,8 @@ from app.domain import Pixels
 from app.errors import BadInput
 from app.images.deidentify import KeptHeader
 
+SPARSE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -43,9 +45,11 @@ def pick_frame(wanted: int | None, frames: int) -> int | None:
 
 def eight_bits(values: NDArray[np.unsignedinteger], bits: int) -> Pixels:
     """Unsigned values of 1 to 16 bits on 0..255 by their full range (16 bits: divided by 257), rounded."""
+    if bits == 8 and values.dtype == np.uint8:
+        return values.view(np.uint8)
     top = 2**bits - 1
     table = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)
-    scaled: Pixels = table[np.minimum(values, top)]
+    scaled: Pixels = np.take(table, values, mode="clip")
     return scaled
 
 
@@ -60,9 +64,19 @@ def too_deep() -> BadInput:
 
 def without_false_colour(pixels: Pixels) -> Pixels:
     """An RGB picture whose three channels are equal as a grey one; anything else as it is."""
-    if pixels.ndim == 2:
+    # A sparse look first: it settles coloured pictures at once.
+    if pixels.ndim == 2 or not _is_grey(pixels[::SPARSE, ::SPARSE]) or not _is_grey(pixels):
         return pixels
+    return np.ascontiguousarray(pixels[..., 0])
+
+
+def is_blank(pixels: Pixels) -> bool:
+    """Whether all pixels are the same."""
+    first = pixels[0, 0]
+    return not (pixels[::SPARSE, ::SPARSE] != first).any() and not (pixels != first).any()
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    """Whether the three channels are equal."""
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        return np.ascontiguousarray(red)
-    return pixels
+    return np.array_equal(red, green) and np.array_equal(red, blue)

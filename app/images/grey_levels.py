@@ -15,6 +15,8 @@ from app.images.transfer import Samples
 
 Reals = NDArray[np.float64]
 
+UNCHANGED = np.arange(256, dtype=np.uint8)
+
 
 @dataclass(frozen=True, slots=True)
 class Levels:
@@ -30,9 +32,11 @@ def grey_pixels(samples: Samples, dataset: Dataset) -> Pixels:
     low = -(2 ** (samples.bits - 1)) if samples.signed else 0
     stored = np.arange(low, low + 2**samples.bits)
     table = _shown(stored, dataset, samples.photometric == "MONOCHROME1")
+    if samples.values.dtype == np.uint8 and np.array_equal(table, UNCHANGED):
+        return samples.values.view(np.uint8)
     # All possible values are few: the whole chain runs once on them, and the picture only looks them up.
-    positions = np.clip(samples.values.astype(np.int32) - low, 0, table.size - 1)
-    shown: Pixels = table[positions]
+    positions = samples.values.astype(np.int32) - low if samples.signed else samples.values
+    shown: Pixels = np.take(table, positions, mode="clip")
     return shown
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.images.phantom_canvas import Canvas, Grid, band, box, curve, ellipse, stroke, turned
+from app.images.phantom_canvas import Canvas, Grid, band, curve, ellipse, stroke, turned
 from app.images.phantom_patient import Patient
 
 

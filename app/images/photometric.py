@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
@@ -26,7 +27,7 @@ def display_pixels(samples: Samples, dataset: Dataset) -> Pixels:
     if channels == 2 and samples.photometric == "PALETTE COLOR":
         return _from_palette(samples, dataset)
     if channels == 3 and samples.photometric == "RGB":
-        return eight_bits(samples.values.astype(np.uint16), samples.bits)
+        return eight_bits(_unsigned(samples.values), samples.bits)
     if channels == 3 and samples.photometric in YBR and samples.values.dtype == np.uint8:
         return _from_ybr(samples.values.astype(np.uint8))
     raise BadInput(
@@ -34,6 +35,11 @@ def display_pixels(samples: Samples, dataset: Dataset) -> Pixels:
         "the DICOM instance is in a colour space that is not read here",
         hint="export it as MONOCHROME2, RGB, YBR_FULL, YBR_FULL_422, YBR_ICT, YBR_RCT or PALETTE COLOR",
     )
+
+
+def _unsigned(values: NDArray[np.integer]) -> NDArray[np.unsignedinteger]:
+    """Values without a sign, which colour never has."""
+    return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16, copy=False)
 
 
 def _from_palette(samples: Samples, dataset: Dataset) -> Pixels:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.domain import Pixels
@@ -27,14 +30,21 @@ def decode_raster(data: bytes, kind: str, *, limits: ReadLimits, frame: int | No
 
 def _decode(data: bytes, kind: str, limits: ReadLimits, frame: int | None) -> Decoded:
     """Open, choose the page, check its size, and only then decode it."""
+    _refuse_bomb(data, kind, limits)
     with _open(data, kind, limits) as image:
         frames = _count_pages(image, limits) if kind == "tiff" else 1
         chosen = pick_frame(frame, frames)
         if chosen is not None:
             image.seek(chosen - 1)
         limits.check_size(*image.size)
-        pixels = without_false_colour(_pixels(_upright(image)))
+        pixels = without_false_colour(_pixels(image))
     return Decoded(pixels, chosen, frames)
+
+
+def _refuse_bomb(data: bytes, kind: str, limits: ReadLimits) -> None:
+    """Check the size that a PNG's first chunk announces, even where nothing follows it."""
+    if kind == "png" and data[12:16] == b"IHDR":
+        limits.check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
 
 
 def _open(data: bytes, kind: str, limits: ReadLimits) -> Image.Image:
@@ -63,6 +73,19 @@ def _count_pages(image: Image.Image, limits: ReadLimits) -> int:
     return pages
 
 
+def _pixels(image: Image.Image) -> Pixels:
+    """8-bit grey or RGB of the page an image stands at; BadInput ``unsupported_depth`` beyond 16 bits."""
+    upright = _upright(image)
+    if upright.mode.startswith("I;16"):
+        return _from_sixteen_bits(np.asarray(upright).astype(np.uint16), getattr(image, "tag_v2", {}))
+    if upright.mode in TOO_DEEP:
+        raise too_deep()
+    if upright.has_transparency_data:
+        return _on_black(upright)
+    wanted = "L" if upright.mode in ("1", "L") else "RGB"
+    return np.asarray(upright if upright.mode == wanted else upright.convert(wanted))
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """The picture turned as its EXIF orientation says; an unreadable EXIF block is no reason to refuse it."""
     image.load()
@@ -72,22 +95,9 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _pixels(image: Image.Image) -> Pixels:
-    """8-bit grey or RGB of a loaded picture; BadInput ``unsupported_depth`` beyond 16 bits."""
-    if image.mode.startswith("I;16"):
-        return _from_sixteen_bits(image)
-    if image.mode in TOO_DEEP:
-        raise too_deep()
-    if image.has_transparency_data:
-        return _on_black(image)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-
-
-def _from_sixteen_bits(image: Image.Image) -> Pixels:
-    """A 9- to 16-bit grey picture by the full range of its bits."""
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
-    grey = eight_bits(np.asarray(image).astype(np.uint16), bits)
+def _from_sixteen_bits(values: NDArray[np.uint16], tags: Mapping[int, Any]) -> Pixels:
+    """A 9- to 16-bit grey picture by the full range of its bits; ``tags`` are a TIFF's."""
+    grey = eight_bits(values, tags.get(BITS_PER_SAMPLE, (16,))[0])
     # Pillow turns MinIsWhite round for up to 8 bits only.
     return 255 - grey if tags.get(PHOTOMETRIC) == MIN_IS_WHITE else grey
 

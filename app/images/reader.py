@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.domain import Box, Frame, ImageFacts, Pixels, RegionSource
 from app.errors import BadInput
-from app.images.decoded import Decoded
+from app.images.decoded import Decoded, is_blank
 from app.images.deidentify import KeptHeader, Keyer
 from app.images.dicom import DICOM_RECIPE, decode_dicom
 from app.images.guard import guarded
@@ -72,7 +72,7 @@ def read_stored(png: bytes) -> Pixels:
 
 def _refuse_blank(pixels: Pixels) -> None:
     """Raise BadInput ``blank_image`` where all pixels are the same."""
-    if (pixels == pixels[0, 0]).all():
+    if is_blank(pixels):
         raise BadInput(
             "blank_image",
             "the picture, or the region of it that was asked for, is blank",

@@ -30,7 +30,8 @@ class Sketch:
 
     Per block: ``levels``, its brightest pixel, and ``lit``, whether any pixel differs from the background.
     Per cell: ``filled``, the share of lit pixels, ``flat``, the share of pixels that equal those 1/256 of
-    the picture to their left and right (both 0..1), and ``peaks``, the brightest pixel.
+    the picture to their left and right (both 0..1), ``peaks``, the brightest level,
+    and ``ranges``, the brightest less the darkest level.
     """
 
     width: int
@@ -42,6 +43,7 @@ class Sketch:
     filled: Shares
     flat: Shares
     peaks: Pixels
+    ranges: Pixels
 
     @property
     def cell_pixels(self) -> int:
@@ -58,7 +60,8 @@ def sketch(grey: Pixels) -> Sketch:
     grey = _whole_cells(grey, step * cell)
     flat = _flat(grey[::step], max(1, round(longest / APART)))
     counts = _sums(_lit(grey, flat, step).astype(np.uint16), step)
-    levels = _peaks(grey, step)
+    levels = _pooled(grey, step, np.maximum)
+    peaks = _pooled(levels, cell, np.maximum)
     return Sketch(
         width=width,
         height=height,
@@ -68,7 +71,8 @@ def sketch(grey: Pixels) -> Sketch:
         lit=counts > 0,
         filled=_share(_sums(counts, cell), (step * cell) ** 2),
         flat=_share(_sums(_columns(flat, step), cell), step * cell**2),
-        peaks=_peaks(levels, cell),
+        peaks=peaks,
+        ranges=peaks - _pooled(grey, step * cell, np.minimum),
     )
 
 
@@ -99,13 +103,14 @@ def _lit(grey: Pixels, flat: Mask, step: int) -> Mask:
 
 
 def _painted(grey: Pixels, paint: NDArray[np.intp]) -> Mask:
-    """Pixels of a paint's level, give or take one, that have such a neighbour in their row."""
+    """Pixels in a run of three or more along a row that have a paint's level, give or take one."""
     table = np.zeros(256, bool)
     table[np.clip(paint[:, None] + (-1, 0, 1), 0, 255)] = True
     alike = table[grey]
+    middle = alike[:, 2:] & alike[:, 1:-1] & alike[:, :-2]
     painted = np.zeros_like(alike)
-    painted[:, 1:] = alike[:, 1:] & alike[:, :-1]
-    painted[:, :-1] |= painted[:, 1:]
+    for first in range(3):
+        painted[:, first : first + middle.shape[1]] |= middle
     return painted
 
 
@@ -137,7 +142,7 @@ def _sums(counts: NDArray[np.uint16], side: int) -> NDArray[np.uint16]:
     return reduce(np.add, (rows[:, column::side] for column in range(side)))
 
 
-def _peaks(grey: Pixels, side: int) -> Pixels:
-    """Maxima over square blocks of ``side``."""
-    rows = reduce(np.maximum, (grey[row::side] for row in range(side)))
-    return reduce(np.maximum, (rows[:, column::side] for column in range(side)))
+def _pooled(grey: Pixels, side: int, extreme: np.ufunc) -> Pixels:
+    """The maximum or minimum of square blocks of ``side``."""
+    rows = reduce(extreme, (grey[row::side] for row in range(side)))
+    return reduce(extreme, (rows[:, column::side] for column in range(side)))

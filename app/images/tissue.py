@@ -13,20 +13,22 @@ DENSE = 0.7
 FAINT = 0.4
 RIM = 0.2
 DIM = 50
-DULL = 60
 SMALL = 0.004
-LARGE = 0.3
 PAINTED = 0.25
-FULL = 0.85
-SOLID = 0.85
-LOOSE = 0.6
+VERY_PAINTED = 0.75
+HARSH = 90
+LETTERS = 0.3
+FULL = 0.9
+SOLID = 0.6
+LEAST = 0.02
+LARGE = 0.3
 NEAR = 4.0
 FAR = 15.0
 FILLS = 0.55
-LEAST = 0.02
 
 TISSUE_RECIPE = (
-    f"{DENSE} {FAINT} {RIM} {DIM} {DULL} {SMALL} {LARGE} {PAINTED} {FULL} {SOLID} {LOOSE} {NEAR} {FAR} {FILLS} {LEAST}"
+    f"{DENSE} {FAINT} {RIM} {DIM} {SMALL} {PAINTED} {VERY_PAINTED} {HARSH} {LETTERS} {FULL} {SOLID} {LEAST} "
+    f"{LARGE} {NEAR} {FAR} {FILLS}"
 )
 SQUARE = np.ones((3, 3), bool)
 
@@ -69,12 +71,13 @@ def _by_size(labels: NDArray[np.int32], count: int) -> list[int]:
 
 
 def _textured(sketch: Sketch, piece: Mask) -> bool:
-    """Whether a piece looks like tissue: not flat paint, and without the gaps between letters."""
+    """Whether a piece looks like tissue: not flat paint, not as harsh as letters, and without gaps between."""
     dense = piece & (sketch.filled >= DENSE)
-    solid = float((sketch.filled[dense] >= FULL).mean())
-    if sketch.flat[dense].mean() > PAINTED:
-        return False
-    return solid >= SOLID or (solid >= LOOSE and float(sketch.peaks[piece].mean()) < DULL)
+    flat = sketch.flat[dense].mean()
+    harsh = (sketch.ranges[dense] >= HARSH).mean()
+    solid = (sketch.filled[dense] >= FULL).mean()
+    painted = PAINTED if piece.mean() < LEAST else VERY_PAINTED
+    return bool(flat <= painted and harsh <= LETTERS and solid >= SOLID)
 
 
 def _join(sketch: Sketch, scan: Mask, pieces: list[Mask]) -> Mask:

@@ -14,7 +14,7 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
 from app.errors import BadInput
-from app.images.coded_frame import check_coded_size, jpeg_component_ids, jpeg_precision
+from app.images.coded_frame import check_coded_size, check_end, jpeg_component_ids, jpeg_precision
 from app.images.decoded import too_deep
 from app.images.guard import undecodable
 from app.images.layout import Layout
@@ -59,6 +59,8 @@ def decode_samples(dataset: Dataset, layout: Layout, index: int) -> Samples:
     check_coded_size(coded, layout.width, layout.height, layout.samples)
     if syntax in JPEG:
         return _from_jpeg(coded, layout)
+    if PLUGINS[syntax] == "pyjpegls":
+        check_end(coded)
     return _with_pydicom(dataset, layout, index, PLUGINS[syntax])
 
 

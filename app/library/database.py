@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import Misconfigured
 
+_POOL = 32  # a connection per thread that may ask for one
 HEAD = "0001"
 """The newest migration. Kept here so that a start with an up-to-date database need not import Alembic."""
 
@@ -16,7 +17,7 @@ HEAD = "0001"
 def open_database(url: str) -> Engine:
     """Connect and bring the tables up to date; raises Misconfigured ``database_unusable``."""
     try:
-        engine = create_engine(url)
+        engine = create_engine(url, pool_size=_POOL, max_overflow=_POOL)
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
         _migrate(engine, url)

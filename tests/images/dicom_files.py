@@ -16,6 +16,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import compress
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
+from scipy import ndimage
 
 US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
 US_CINE = "1.2.840.10008.5.1.4.1.1.3.1"
@@ -38,10 +39,18 @@ def card_colours(pixels: np.ndarray) -> np.ndarray:
 
 
 def grey_scan(height: int = 64, width: int = 96, seed: int = 7) -> np.ndarray:
-    """Speckle that fills the frame, every value from 1 to 255."""
-    values = np.random.default_rng(seed).integers(1, 256, (height, width))
-    values.flat[:255] = np.arange(1, 256)
-    return values.astype(np.uint8)
+    """Speckle that fills the frame; every value from 1 to 255 occurs in its first row and a half."""
+    values = speckle(height, width, seed)
+    random = np.random.default_rng(seed)
+    values.flat[:255] = random.permutation(np.arange(1, 256))
+    return values
+
+
+def speckle(height: int, width: int, seed: int) -> np.ndarray:
+    """Fully developed speckle, its grains one by two pixels, from 1 to 255."""
+    noise = np.random.default_rng(seed).normal(size=(2, height, width))
+    envelope = np.hypot(*ndimage.gaussian_filter(noise, (0, 1, 2)))
+    return np.clip(np.rint(255 * envelope / envelope.max()), 1, 255).astype(np.uint8)
 
 
 def to_ybr(rgb: np.ndarray) -> np.ndarray:
@@ -208,13 +217,12 @@ def planted_dicom(*, frames: int | None = None, regions: bool = True, seed: int 
 
 def _planted_pixels(frames: int | None, seed: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     """Speckle below a dark bar with a name in it."""
-    random = np.random.default_rng(seed)
     pictures = []
-    for _ in range(frames or 1):
+    for number in range(frames or 1):
         canvas = Image.new("L", (320, 240))
         ImageDraw.Draw(canvas).text((8, 8), "PLANTED BURNED NAME 1901-02-03", fill=255)
         picture = np.array(canvas)
-        picture[48:232, 40:280] = random.integers(30, 220, (184, 240))
+        picture[48:232, 40:280] = speckle(184, 240, seed + number)
         pictures.append(picture)
     return np.stack(pictures) if frames else pictures[0], (40, 48, 280, 232)
 
