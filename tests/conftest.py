@@ -15,7 +15,7 @@ from app.library.manifest import read_manifest, read_taxonomy
 from app.main import create_app
 from app.wiring import Service, open_library, running_service
 
-PHANTOMS = 48
+PHANTOMS = 72  # of 60 patients: some have two
 
 
 @pytest.fixture(scope="session")

@@ -26,20 +26,14 @@ class Decoded:
 
 def pick_frame(wanted: int | None, frames: int) -> int | None:
     """The frame to decode, counted from 1 (default the middle one), None for a still; BadInput ``bad_frame``."""
-    if frames == 1 and wanted is not None:
-        raise BadInput(
-            "bad_frame",
-            "a frame was named, but the image is a still",
-            hint="leave frame out: it selects in a cine or a multi-page TIFF",
-        )
-    if frames == 1:
-        return None
     if wanted is not None and not 1 <= wanted <= frames:
         raise BadInput(
             "bad_frame",
-            f"the image has {frames} frames, and there is none of that number",
-            hint=f"frame counts from 1 to {frames}; leave it out for the middle one",
+            f"the image has {frames} frame{'s' if frames > 1 else ''}, and there is none of that number",
+            hint="frame counts from 1; leave it out for the middle one",
         )
+    if frames == 1:
+        return None
     return wanted if wanted is not None else (frames + 1) // 2
 
 

@@ -7,19 +7,23 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from app.domain import Pixels
+from app.images.hull import fill_hull, hull_of
 from app.images.sketch import Mask, Sketch
 
 BRIGHT = 32
 SHARP = 0.6
+HARSH = 90
+MARGIN = 0.1
 
-OVERLAY_RECIPE = f"{BRIGHT} {SHARP}"
+OVERLAY_RECIPE = f"{BRIGHT} {SHARP} {HARSH} {MARGIN}"
 SQUARE = np.ones((3, 3), bool)
 
 
 def find_overlay(sketch: Sketch, scan: Mask) -> Mask:
-    """Pixels (height, width) of sharp bright things beside the scan: they touch none of its cells or holes."""
+    """Pixels (height, width) of sharp bright things beside the scan, or in dark bays that open to its outside."""
     labels, count = ndimage.label(sketch.lit, SQUARE)
-    held = _without_holes(scan).repeat(sketch.cell, axis=0).repeat(sketch.cell, axis=1)
+    held = (scan & (sketch.ranges < HARSH)) | _holes(scan) | _deep(scan)
+    held = held.repeat(sketch.cell, axis=0).repeat(sketch.cell, axis=1)
     loose = np.bincount(labels[held], minlength=count + 1) == 0
     loose[0] = False
     blocks = _widened(_drawn(sketch, labels, loose))
@@ -27,13 +31,24 @@ def find_overlay(sketch: Sketch, scan: Mask) -> Mask:
     return pixels[: sketch.height, : sketch.width]
 
 
-def _without_holes(scan: Mask) -> Mask:
-    """The scan and every dark piece that does not reach the edge of the picture: cysts, bladders, shadows."""
+def _holes(scan: Mask) -> Mask:
+    """Dark pieces that do not reach the edge of the picture: cysts, bladders, shadows."""
     labels, count = ndimage.label(~scan)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    hole = np.bincount(border, minlength=count + 1) == 0
-    filled: Mask = scan | hole[labels]
-    return filled
+    enclosed = np.bincount(border, minlength=count + 1) == 0
+    enclosed[0] = False
+    holes: Mask = enclosed[labels]
+    return holes
+
+
+def _deep(scan: Mask) -> Mask:
+    """Cells farther than 1/10 of the picture inside the outline of the scan: no scanner writes there."""
+    height, width = scan.shape
+    outline = fill_hull(hull_of(scan), 1, width, height)
+    side = 2 * round(max(scan.shape) * MARGIN) + 1
+    for axis in (0, 1):
+        outline = ndimage.minimum_filter1d(outline, side, axis=axis, mode="constant")
+    return outline
 
 
 def _drawn(sketch: Sketch, labels: NDArray[np.int32], loose: Mask) -> Mask:

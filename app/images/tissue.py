@@ -40,7 +40,7 @@ def find_tissue(sketch: Sketch) -> Mask | None:
     textured = [piece for piece in pieces if _textured(sketch, piece)]
     if not textured or textured[0].mean() < LEAST:
         return None
-    return _join(sketch, textured[0], textured[1:])
+    return _join(textured[0], textured[1:])
 
 
 def _lumps(sketch: Sketch) -> Mask:
@@ -80,12 +80,23 @@ def _textured(sketch: Sketch, piece: Mask) -> bool:
     return bool(flat <= painted and harsh <= LETTERS and solid >= SOLID)
 
 
-def _join(sketch: Sketch, scan: Mask, pieces: list[Mask]) -> Mask:
+def _join(scan: Mask, pieces: list[Mask]) -> Mask:
     """The scan with every piece that is large or completes its outline rather than reaching out of it."""
     for piece in pieces:
         area, joined = hull_area(hull_of(scan)), scan | piece
-        reach = FAR if area >= FILLS * scan.size else NEAR
+        reach = FAR if area >= FILLS * scan.size or _inside(piece, scan) else NEAR
         growth = hull_area(hull_of(joined)) - area
         if piece.sum() >= LARGE * scan.sum() or growth <= reach * piece.sum():
             scan = joined
     return scan
+
+
+def _inside(piece: Mask, scan: Mask) -> bool:
+    """Whether a piece lies between the scan's first and last row and column."""
+    return _spans(piece, scan, 0) and _spans(piece, scan, 1)
+
+
+def _spans(piece: Mask, scan: Mask, axis: int) -> bool:
+    """Whether the scan begins before a piece and ends after it along the other axis."""
+    part, whole = np.flatnonzero(piece.any(axis=axis)), np.flatnonzero(scan.any(axis=axis))
+    return bool(whole[0] <= part[0] and part[-1] <= whole[-1])

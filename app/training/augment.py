@@ -15,9 +15,9 @@ class Augment:
     """Batches (n, 1, side, side) of 0..1 to differently cropped, lit and disturbed (n, 1, size, size)."""
 
     size: int
-    area: tuple[float, float] = (0.5, 1.15)
-    aspect: float = 1.25
-    degrees: float = 25.0
+    area: tuple[float, float] = (0.7, 1.1)
+    aspect: float = 1.2
+    degrees: float = 15.0
 
     def __call__(self, squares: Tensor, generator: Generator) -> Tensor:
         """Every picture of the batch changed independently of the others."""

@@ -26,7 +26,7 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A row of a manifest: which picture, and what is known about it."""
+    """A row of a manifest: which picture, what is known about it, from which manifest and data set it is."""
 
     path: Path
     frame: int | None
@@ -35,6 +35,7 @@ class Sample:
     organ: str
     organ_group: str
     source: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ def _rows(manifest: Path) -> Iterator[Sample]:
                 organ=row.get("organ") or "",
                 organ_group=row.get("organ_group") or "",
                 source=str(manifest),
+                origin=row.get("source") or "",
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +16,14 @@ from app.training.data import UNKNOWN, Progress, TrainingSet
 from app.training.losses import TwoHeads
 
 
+REPORT = 50
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How long and how fast: the same for the validation folds and for the shipped weights."""
 
-    epochs: int = 60
+    steps: int = 1600
     batch: int = 64
     rate: float = 3e-3
     decay: float = 0.05
@@ -30,7 +32,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A trained network (its moving average) and the mean loss of every epoch."""
+    """A trained network (its moving average) and the mean loss of every ``REPORT`` steps."""
 
     network: ResNetUS
     losses: tuple[float, ...]
@@ -43,10 +45,11 @@ def fit(
     torch.manual_seed(seed)
     run = _Run(data, Augment(size), mean, std, schedule, Generator().manual_seed(seed))
     losses = []
-    for epoch in range(schedule.epochs):
-        losses.append(run.epoch())
-        progress("train", epoch + 1, schedule.epochs)
-    return Fitted(run.averaged(), tuple(losses))
+    for number in range(1, schedule.steps + 1):
+        losses.append(run.step())
+        progress("train", number, schedule.steps)
+    means = [float(np.mean(losses[start : start + REPORT])) for start in range(0, len(losses), REPORT)]
+    return Fitted(run.averaged(), tuple(means))
 
 
 class _Run:
@@ -73,28 +76,14 @@ class _Run:
         self._rates = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser,
             max_lr=schedule.rate,
-            total_steps=schedule.epochs * self._steps + 1,
+            total_steps=schedule.steps + 1,
             pct_start=0.15,
         )
 
-    @property
-    def _steps(self) -> int:
-        """Batches an epoch."""
-        return max(1, len(self._data) // self._batch)
-
-    def epoch(self) -> float:
-        """As many samples as the set has, drawn by chance; the mean loss."""
+    def step(self) -> float:
+        """One batch, drawn by chance, forward and back; its loss."""
         self._network.train()
-        losses = [self._step(rows) for rows in self._batches()]
-        return float(np.mean(losses))
-
-    def _batches(self) -> Iterator[Tensor]:
-        """Row numbers of each batch of an epoch."""
-        drawn = torch.multinomial(self._chances, self._steps * self._batch, replacement=True, generator=self._generator)
-        return iter(drawn.split(self._batch))
-
-    def _step(self, rows: Tensor) -> float:
-        """One batch forward and back."""
+        rows = torch.multinomial(self._chances, self._batch, replacement=True, generator=self._generator)
         picked = rows.numpy()
         squares = torch.from_numpy(self._data.squares[picked])[:, None].float() / 255
         pictures = (self._augment(squares, self._generator) - self._mean) / self._std

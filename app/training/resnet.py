@@ -27,7 +27,7 @@ NAME = "resnet-us"
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came out: the folder, the number of pictures, the classes of both heads, the loss of every epoch."""
+    """What came out: the folder, the number of pictures, the classes of both heads, the loss every 50 steps."""
 
     folder: Path
     pictures: int

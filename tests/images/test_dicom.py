@@ -304,7 +304,7 @@ def test_only_the_wanted_frame_is_decoded() -> None:
     assert refusal(data, 1) == "undecodable_image"
 
 
-@pytest.mark.parametrize(("count", "frame"), [(5, 6), (5, 0), (5, -1), (None, 1), (None, 2)])
+@pytest.mark.parametrize(("count", "frame"), [(5, 6), (5, 0), (5, -1), (None, 0), (None, 2)])
 def test_frames_that_are_not_there(count: int | None, frame: int) -> None:
     data = make_dicom(cine(5) if count else grey_scan(), **({"frames": count} if count else {}))
     assert refusal(data, frame) == "bad_frame"
@@ -431,6 +431,13 @@ def test_a_small_header_does_not_hide_a_large_codestream(syntax: uid.UID) -> Non
     rows = b"\x28\x00\x10\x00US\x02\x00"
     at = data.index(rows) + len(rows)
     assert refusal(data[:at] + b"\x20\x00" + data[at + 2 :]) == "undecodable_image"
+
+
+def test_a_jpeg_ls_frame_without_its_end_is_not_tried() -> None:
+    # CharLS can search for seconds past a missing end of image.
+    data = make_dicom(grey_scan(), syntax=uid.JPEGLSLossless)
+    end = data.rindex(b"\xff\xd9")
+    assert refusal(data[:end] + b"\x83" + data[end + 1 :]) == "undecodable_image"
 
 
 def test_run_lengths_unfold_no_further_than_the_picture() -> None:

@@ -193,9 +193,10 @@ def test_tiff_pages_are_frames() -> None:
         assert refusal(data, wanted) == "bad_frame"
 
 
-def test_a_still_has_no_frames() -> None:
-    assert refusal(packed(GREY), 1) == "bad_frame"
-    assert refusal(packed(GREY, "TIFF"), 1) == "bad_frame"
+def test_a_still_has_one_frame_and_no_number() -> None:
+    for kind in ("PNG", "TIFF"):
+        assert decode(packed(GREY, kind), 1).frame is None
+        assert refusal(packed(GREY, kind), 2) == "bad_frame"
 
 
 def test_the_first_picture_of_an_animation_counts() -> None:

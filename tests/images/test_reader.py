@@ -111,7 +111,7 @@ def test_frames_of_a_cine() -> None:
     assert middle.facts.sha256 == first.facts.sha256
     assert np.array_equal(middle.pixels, frames[1])
     assert refusal(data, frame=5).code == "bad_frame"
-    assert refusal(packed(SCAN), frame=1).code == "bad_frame"
+    assert refusal(packed(SCAN), frame=2).code == "bad_frame"
 
 
 def test_full_frame_pictures_are_not_cut() -> None:

@@ -10,6 +10,7 @@ from app.images.phantom import draw_phantoms, phantom_dicom
 from app.search.answer import ImageQuery, Wish
 from app.search.rebuild import reembed
 from app.wiring import running_service
+from conftest import PHANTOMS, enrol_phantoms
 
 
 @pytest.fixture
@@ -42,10 +43,10 @@ def test_an_answer_is_complete(demo_service, query):
 
 def test_the_same_picture_is_named_and_left_out(demo_service, phantoms):
     data = (phantoms / "images" / "phantom-0001.png").read_bytes()
-    answer = demo_service.finder.find(ImageQuery(data), Wish(k=48))
+    answer = demo_service.finder.find(ImageQuery(data), Wish(k=PHANTOMS))
     assert answer.reference_id is not None
     ids = [found.reference.id for found in answer.neighbours]
-    assert len(ids) == 47
+    assert len(ids) == PHANTOMS - 1
     assert answer.reference_id not in ids
     kept = demo_service.finder.find(ImageQuery(data), Wish(k=1, include_self=True))
     assert kept.neighbours[0].reference.id == answer.reference_id
@@ -54,11 +55,11 @@ def test_the_same_picture_is_named_and_left_out(demo_service, phantoms):
 
 
 def test_the_patient_of_a_dicom_is_left_out(demo_service, enrolled):
-    answer = demo_service.finder.find(ImageQuery(phantom_dicom(enrolled)), Wish(k=48))
+    answer = demo_service.finder.find(ImageQuery(phantom_dicom(enrolled)), Wish(k=PHANTOMS))
     assert answer.patient_excluded
     own = demo_service.catalogue.shelf("demo", answer.encoder.digest)
     keys = dict(zip(own.ids, own.patient_keys, strict=True))
-    named = demo_service.finder.find(ImageQuery(phantom_dicom(enrolled), patient_id="nobody"), Wish(k=48))
+    named = demo_service.finder.find(ImageQuery(phantom_dicom(enrolled), patient_id="nobody"), Wish(k=PHANTOMS))
     left_out = {f.reference.id for f in named.neighbours} - {f.reference.id for f in answer.neighbours}
     assert left_out
     assert len({keys[key] for key in left_out}) == 1
@@ -66,8 +67,8 @@ def test_the_patient_of_a_dicom_is_left_out(demo_service, enrolled):
 
 
 def test_the_patient_that_is_named_is_left_out_with_spaces_stripped(demo_service, query, enrolled):
-    everyone = demo_service.finder.find(query, Wish(k=48))
-    without = demo_service.finder.find(replace(query, patient_id=f" {enrolled.patient_id} "), Wish(k=48))
+    everyone = demo_service.finder.find(query, Wish(k=PHANTOMS))
+    without = demo_service.finder.find(replace(query, patient_id=f" {enrolled.patient_id} "), Wish(k=PHANTOMS))
     assert without.patient_excluded
     assert 0 < len(without.neighbours) < len(everyone.neighbours)
 
@@ -118,8 +119,6 @@ def test_no_library_and_several_libraries_need_a_word(service, query):
 
 
 def test_what_another_process_enrols_is_seen_by_the_next_search(tmp_path, phantoms, query):
-    from conftest import enrol_phantoms
-
     settings = Settings(data=tmp_path / "data")
     with running_service(settings) as reader, running_service(settings) as writer:
         reader.catalogue.put_library("demo")
@@ -140,8 +139,6 @@ def other_weights(models):
 
 
 def test_vectors_of_other_weights_are_refused_until_they_are_embedded_again(tmp_path, phantoms, query):
-    from conftest import enrol_phantoms
-
     settings = Settings(data=tmp_path / "data")
     with running_service(settings) as old:
         enrol_phantoms(old, phantoms)
@@ -166,7 +163,7 @@ def test_vectors_of_other_weights_are_refused_until_they_are_embedded_again(tmp_
             reembed(new.catalogue, new.batcher, encoder, "demo", stop)
         with pytest.raises(Conflict):
             new.finder.find(query, Wish())  # half a library is not searched
-        assert reembed(new.catalogue, new.batcher, encoder, "demo") == 48 - 32
+        assert reembed(new.catalogue, new.batcher, encoder, "demo") == PHANTOMS - 32
         assert len(new.finder.find(query, Wish()).neighbours) == 10
         assert reembed(new.catalogue, new.batcher, encoder, "demo") == 0
 

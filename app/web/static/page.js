@@ -210,6 +210,7 @@ function askForKey(problem, refused) {
 function openKeyDialog(problem) {
   return new Promise((resolve, reject) => {
     const dialog = $("key-dialog");
+    sessionStorage.removeItem(KEY_NAME); // it was refused
     $("key-problem").hidden = problem.code !== "wrong_key";
     $("key-problem").textContent = sentence(problem.detail);
     $("key").value = "";
@@ -676,6 +677,7 @@ async function showStage() {
     state.size ??= [$("stage-picture").naturalWidth, $("stage-picture").naturalHeight];
     $("stage").hidden = false;
     drawBox();
+    $("region-panel").scrollIntoView({ block: "nearest" });
   } catch {
     $("stage-note").hidden = false;
     $("stage-note").textContent = "This picture cannot be shown here. Type the edges of the region.";

@@ -1,0 +1,90 @@
+"""The commands as a user types them, each in a process of its own, with their exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import PHANTOMS
+
+
+def run(data: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        env={"SONOSEEK_DATA": str(data), "PATH": "/usr/bin:/bin", "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+
+
+def test_search_prints_a_table(demo_data, query_file):
+    result = run(demo_data, "search", str(query_file), "--k", "5")
+    assert result.returncode == 0, result.stderr
+    assert "rank" in result.stdout
+    assert "expected by chance" in result.stdout
+    assert "phantom-" in result.stdout
+
+
+def test_search_prints_the_body_of_the_api(demo_data, demo_client, query_file):
+    result = run(demo_data, "search", str(query_file), "--k", "5", "--json")
+    body = json.loads(result.stdout)
+    served = demo_client.post("/search", files={"image": ("x", query_file.read_bytes())}, params={"k": 5}).json()
+    for varying in ("request_id", "timings_ms"):
+        del body[varying], served[varying]
+    assert body == served
+
+
+def test_compare_libraries_models_and_evaluate(demo_data, query_file):
+    compared = json.loads(run(demo_data, "compare", str(query_file), str(query_file), "--json").stdout)
+    assert compared["distance"] == 0
+    (library,) = json.loads(run(demo_data, "libraries", "--json").stdout)
+    assert (library["name"], library["size"]) == ("demo", PHANTOMS)
+    models = json.loads(run(demo_data, "models", "list", "--json").stdout)
+    assert {"name", "installed", "dim", "params", "licence"} <= set(models[0])
+    evaluated = json.loads(run(demo_data, "evaluate", "demo", "--json").stdout)
+    assert 0 <= evaluated["chance"] < evaluated["mean"] <= 10
+
+
+def test_enrol_writes_a_map_and_reports_bad_rows(tmp_path, phantoms):
+    manifest = tmp_path / "manifest.csv"
+    image = phantoms / "images" / "phantom-0001.png"
+    manifest.write_text(f"path,organ\n{image},femur\nmissing.png,femur\n", encoding="utf-8")
+    result = run(tmp_path / "data", "enrol", "fetal", str(manifest), "--map", str(tmp_path / "map.csv"), "--json")
+    assert result.returncode == 3
+    report = json.loads(result.stdout)
+    assert (report["added"], [bad["line"] for bad in report["bad"]]) == (1, [3])
+    lines = (tmp_path / "map.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "line,reference_id"
+    assert lines[1].startswith("2,")
+    assert run(tmp_path / "data", "reembed", "fetal").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "says"),
+    [
+        (("search", "none.png"), {}, 2, "none.png"),
+        (("search", __file__), {}, 3, "unknown_format"),
+        (("search", __file__, "--k", "0"), {}, 3, "bad_k"),
+        (("search", __file__, "--library", "heart"), {}, 3, "unknown_library"),
+        (("reembed", "heart"), {}, 3, "unknown_library"),
+        (("libraries",), {"SONOSEEK_SERVER__PORT": "none"}, 2, "server.port"),
+        (("serve",), {"SONOSEEK_SERVER__HOST": "0.0.0.0"}, 2, "open_to_network"),
+        (("serve",), {"SONOSEEK_SERVER__PERMITS": "100000"}, 2, "too_many_permits"),
+        (("serve",), {"SONOSEEK_ENCODERS__NAMES": "dino"}, 3, "unknown_encoder"),
+    ],
+)
+def test_errors_say_what_can_be_done_and_exit_accordingly(demo_data, arguments, environment, code, says):
+    result = run(demo_data, *arguments, SONOSEEK_SERVER__PORT=environment.pop("SONOSEEK_SERVER__PORT", "0"), **environment)
+    assert result.returncode == code, result.stderr
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_openapi_needs_no_data(tmp_path):
+    result = run(tmp_path / "none", "openapi")
+    assert json.loads(result.stdout)["info"]["title"] == "SonoSeek"
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,147 @@
+"""A real server process: ready in time, slow bodies cut off, the README's curl lines, a clean end."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.main import bare_app
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def server(data: Path, **settings: str):
+    """A server process on a free port; yields (process, port, statuses that /health/ready gave until 200)."""
+    port = free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "SONOSEEK_DATA": str(data),
+        "SONOSEEK_SERVER__PORT": str(port),
+        **{f"SONOSEEK_{name}": value for name, value in settings.items()},
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        yield process, port, wait_until_ready(process, port)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def wait_until_ready(process, port):
+    statuses = []
+    for _ in range(600):
+        assert process.poll() is None, process.stderr.read().decode()
+        with contextlib.suppress(OSError):
+            statuses.append(get(port, "/health/ready")[0])
+            if statuses[-1] == 200:
+                return statuses
+        time.sleep(0.05)
+    raise AssertionError(f"not ready: {statuses}")
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, body
+
+
+@pytest.fixture(scope="module")
+def served(demo_data):
+    with server(demo_data, SERVER__BODY_GRACE_S="1", SERVER__BODY_MIN_RATE="100000") as (process, port, statuses):
+        yield process, port, statuses
+
+
+def test_it_says_not_yet_until_it_is_ready(served):
+    _, _, statuses = served
+    assert set(statuses) <= {503, 200}
+    assert statuses[-1] == 200
+
+
+def test_a_body_that_trickles_in_is_cut_off(served):
+    _, port, _ = served
+    start = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(
+            b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            while time.monotonic() - start < 10:
+                connection.sendall(b"x")
+                time.sleep(0.2)
+                connection.settimeout(0.01)
+                with contextlib.suppress(TimeoutError):
+                    answer = connection.recv(10_000)
+                    break
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"body_too_slow" in answer
+    assert get(port, "/health/ready")[0] == 200
+
+
+def test_the_examples_of_the_documentation_run(served, demo_data, query_file, tmp_path):
+    """Every curl line of the OpenAPI document, with real files and ids in place."""
+    _, port, _ = served
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    for name in ("scan.png", "scan.dcm"):
+        (tmp_path / name).write_bytes(query_file.read_bytes())
+    search = json.loads(shell(f"curl -s -F image=@scan.png http://127.0.0.1:{port}/search?k=1", tmp_path))
+    reference = search["neighbours"][0]["reference_id"]
+    lines = re.findall(r"`(curl [^`]+)`", json.dumps(bare_app().openapi()))
+    assert len(lines) >= 12
+    for line in lines:
+        line = line.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("REFERENCE_ID", reference)
+        shell(line.replace("curl ", "curl -s --fail-with-body ", 1), tmp_path)
+
+
+def shell(line, folder):
+    result = subprocess.run(line, shell=True, cwd=folder, capture_output=True, check=False)
+    assert result.returncode == 0, f"{line}\n{result.stdout[:500]!r}{result.stderr!r}"
+    return result.stdout
+
+
+def test_it_ends_cleanly(demo_data):
+    with server(demo_data) as (process, _, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+def test_weights_that_were_tampered_with_stop_the_start(demo_data, tmp_path):
+    from app.encoders.weights import shipped_models
+
+    shutil.copytree(shipped_models() / "resnet-us", tmp_path / "models" / "resnet-us")
+    with (tmp_path / "models" / "resnet-us" / "resnet-us.safetensors").open("ab") as file:
+        file.write(b"x")
+    port = str(free_port())
+    environment = {"SONOSEEK_DATA": str(demo_data), "SONOSEEK_MODELS": str(tmp_path / "models"), "PATH": "/usr/bin:/bin"}
+    result = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        env={**environment, "SONOSEEK_SERVER__PORT": port},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert "weights_changed" in result.stderr
+    assert "Traceback" not in result.stderr
