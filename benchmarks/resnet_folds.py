@@ -19,8 +19,8 @@ from app.encoders.base import unit_length
 from app.encoders.resnet import ResNetEncoder, ResNetUS
 from app.metrics import Precision, precision_at_k
 from app.training.data import Sample, read_manifests, training_set
-from app.training.fit import Schedule
-from app.training.resnet import CACHE_SIDE, PREPROCESS, fit_resnet, service_reader
+from app.training.fit import Schedule, fit
+from app.training.resnet import CACHE_SIDE, PREPROCESS, service_reader
 
 SAME_PATIENT = {"Patient00799": "Patient00786", "Patient00830": "Patient00820"}
 """Two people of FETAL_PLANES_DB who stand in it under two numbers each."""
@@ -91,7 +91,7 @@ def train_without(pictures: Pictures, fold: int, steps: int, seed: int) -> ResNe
     square = PREPROCESS.model_copy(update={"size": CACHE_SIDE}).square
     squares = np.stack([square(pictures.frames[row]) for row in rows])
     data = training_set([pictures.samples[row] for row in rows], squares)
-    return fit_resnet(data, seed=seed, schedule=Schedule(steps=steps), progress=say(fold)).network
+    return fit(data, PREPROCESS, seed=seed, schedule=Schedule(steps=steps), progress=say(fold)).network
 
 
 def say(fold: int) -> Callable[[str, int, int], None]:
@@ -138,9 +138,7 @@ def figures(
 def only(figure: Precision, organs: list[str], organ: str) -> Precision:
     """The figure of the queries of one organ."""
     rows = [row for row, name in enumerate(organs) if name == organ]
-    return Precision(
-        figure.k, figure.matches[rows], figure.expected[rows], tuple(figure.groups[row] for row in rows)
-    )
+    return Precision(figure.k, figure.matches[rows], figure.expected[rows], tuple(figure.groups[row] for row in rows))
 
 
 def summary(folds: list[dict[str, dict[str, Precision]]]) -> list[dict[str, object]]:

@@ -83,7 +83,9 @@ class running_client:  # noqa: N801 - used as a context manager
 
     def __init__(self, settings: Settings, wrap: Callable[[FastAPI], FastAPI] = lambda app: app) -> None:
         self._client = TestClient(
-            wrap(create_app(settings, open_library(settings))), base_url="http://127.0.0.1", raise_server_exceptions=False
+            wrap(create_app(settings, open_library(settings))),
+            base_url="http://127.0.0.1",
+            raise_server_exceptions=False,
         )
 
     def __enter__(self) -> TestClient:

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import PHANTOMS
 
 
@@ -78,7 +77,9 @@ def test_enrol_writes_a_map_and_reports_bad_rows(tmp_path, phantoms):
     ],
 )
 def test_errors_say_what_can_be_done_and_exit_accordingly(demo_data, arguments, environment, code, says):
-    result = run(demo_data, *arguments, SONOSEEK_SERVER__PORT=environment.pop("SONOSEEK_SERVER__PORT", "0"), **environment)
+    result = run(
+        demo_data, *arguments, SONOSEEK_SERVER__PORT=environment.pop("SONOSEEK_SERVER__PORT", "0"), **environment
+    )
     assert result.returncode == code, result.stderr
     assert says in result.stderr
     assert "Traceback" not in result.stderr

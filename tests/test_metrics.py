@@ -67,8 +67,6 @@ def test_the_interval_repeats_with_its_seed_and_holds_the_mean():
 def test_random_vectors_match_by_chance():
     generator = np.random.default_rng(1)
     labels = generator.choice(["a", "b", "c", "d"], 600).tolist()
-    figure = precision_at_k(
-        generator.normal(size=(600, 8)).astype(np.float32), labels, [str(n) for n in range(600)]
-    )
+    figure = precision_at_k(generator.normal(size=(600, 8)).astype(np.float32), labels, [str(n) for n in range(600)])
     assert figure.mean == pytest.approx(figure.chance, abs=0.25)
     assert figure.chance == pytest.approx(2.5, abs=0.1)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import running_client
+from dicom_files import planted_dicom
 from fastapi.testclient import TestClient
 
 from app.config import Settings
 from app.images.deidentify import Keyer
 from app.images.reader import read_frame
-from conftest import running_client
-from dicom_files import planted_dicom
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def command(data: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 def test_the_planted_strings_can_be_found(planted):
     """The search below would be worth nothing if it could not find them where they are."""
-    folder, files, strings = planted
+    _folder, files, strings = planted
     assert len(strings) > 30
     found = b"".join(item.data for item in files)
     assert sum(string.encode() in found for string in strings) > 20
@@ -59,7 +59,7 @@ def test_the_planted_strings_can_be_found(planted):
 
 
 def test_nothing_planted_reaches_the_data_directory_or_what_is_printed(planted, tmp_path):
-    folder, files, strings = planted
+    folder, _files, strings = planted
     data = tmp_path / "data"
     enrolled = command(data, "enrol", "planted", str(folder / "manifest.csv"), "--allow-unmasked")
     assert enrolled.returncode == 0, enrolled.stderr

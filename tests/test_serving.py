@@ -133,7 +133,11 @@ def test_weights_that_were_tampered_with_stop_the_start(demo_data, tmp_path):
     with (tmp_path / "models" / "resnet-us" / "resnet-us.safetensors").open("ab") as file:
         file.write(b"x")
     port = str(free_port())
-    environment = {"SONOSEEK_DATA": str(demo_data), "SONOSEEK_MODELS": str(tmp_path / "models"), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "SONOSEEK_DATA": str(demo_data),
+        "SONOSEEK_MODELS": str(tmp_path / "models"),
+        "PATH": "/usr/bin:/bin",
+    }
     result = subprocess.run(
         [sys.executable, "-m", "app", "serve"],
         env={**environment, "SONOSEEK_SERVER__PORT": port},

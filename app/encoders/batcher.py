@@ -38,7 +38,7 @@ class Batcher:
         self._queue_size = queue_size
         self._waiting: deque[_Item] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self.closed = False
         self._worker = threading.Thread(target=self._work, name="encoder", daemon=True)
         self._worker.start()
 
@@ -74,6 +74,10 @@ class Batcher:
             )
         return np.concatenate([item.result.result() for item in items])
 
+    def waiting(self) -> int:
+        """How many images wait for the encoder."""
+        return len(self._waiting)
+
     def warm_up(self) -> None:
         """Run every encoder once, so that the first caller does not pay for it."""
         grey = Frame(np.full((64, 64), 128, dtype=np.uint8), ImageFacts(sha256="", format="png", width=64, height=64))
@@ -83,13 +87,13 @@ class Batcher:
     def close(self) -> None:
         """Stop the worker; callers that still wait get Unavailable."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
         self._worker.join(timeout=30)
 
     def _enqueue(self, items: list[_Item]) -> None:
         with self._changed:
-            if self._closed:
+            if self.closed:
                 raise _stopping()
             if len(self._waiting) + len(items) > self._queue_size:
                 raise Busy(
@@ -112,8 +116,8 @@ class Batcher:
     def _next_batch(self) -> list[_Item]:
         """The first item and those behind it that fit it; empty when the batcher closes."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if self._closed:
+            self._changed.wait_for(lambda: self._waiting or self.closed)
+            if self.closed:
                 return []
             batch = [self._waiting.popleft()]
             while self._waiting and len(batch) < self._batch_size and self._waiting[0].fits(batch[0]):

@@ -13,7 +13,7 @@ from app.errors import Misconfigured
 
 
 class Preprocess(BaseModel):
-    """The ``[preprocess]`` table of a manifest: side in pixels, how a frame fits into it, mean and deviation of 0..1."""
+    """A manifest's ``[preprocess]``: side in pixels, how a frame fits into it, mean and deviation of 0..1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -115,7 +115,8 @@ def _loaded(weights: Mapping[str, Tensor], precision: str) -> ResNetUS:
             hint="install the file that belongs to this version, or train one: sonoseek train",
         ) from None
     # Channels last: a third faster on a CPU.
-    return network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 def open_resnet(found: WeightsFolder) -> ResNetEncoder:

@@ -13,7 +13,7 @@ from app.domain import Pixels
 Mask = NDArray[np.bool_]
 Shares = NDArray[np.float32]
 
-FINE = 512
+FINE = 400
 GRID = 128
 APART = 256
 DARKEST = 32

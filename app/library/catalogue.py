@@ -32,6 +32,17 @@ from app.library.tables import (
 _SECRET_CHECK = "hmac_check"  # noqa: S105 - the name of a row, not a secret
 
 
+_SHELF_COLUMNS = (
+    ReferenceRow.id,
+    *(getattr(ReferenceRow, kind) for kind in LABEL_KINDS),
+    ReferenceRow.attributes,
+    ReferenceRow.patient_key,
+    ReferenceRow.fingerprint,
+    ReferenceRow.frame_digest,
+    EmbeddingRow.vector,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """What a search needs of one library under one digest, read in one transaction, rows in order of id."""
@@ -44,6 +55,7 @@ class Shelf:
     attributes: list[dict[str, str]]
     patient_keys: list[str | None]
     fingerprints: list[str]
+    frame_digests: list[str]
 
 
 class Catalogue:
@@ -217,12 +229,8 @@ class Catalogue:
         with Session(self._engine) as session, session.begin():
             row = _library(session, library)
             info = _info(session, row)
-            columns = (ReferenceRow.id, ReferenceRow.organ, ReferenceRow.organ_group, ReferenceRow.plane,
-                       ReferenceRow.diagnoses, ReferenceRow.diagnosis_groups, ReferenceRow.findings,
-                       ReferenceRow.attributes, ReferenceRow.patient_key, ReferenceRow.fingerprint,
-                       EmbeddingRow.vector)  # fmt: skip
             rows = session.execute(
-                select(*columns)
+                select(*_SHELF_COLUMNS)
                 .join(EmbeddingRow, EmbeddingRow.reference_id == ReferenceRow.id)
                 .where(ReferenceRow.library_id == row.id, EmbeddingRow.digest == digest)
                 .order_by(ReferenceRow.id)
@@ -237,6 +245,7 @@ class Catalogue:
             attributes=[r.attributes for r in rows],
             patient_keys=[r.patient_key for r in rows],
             fingerprints=[r.fingerprint for r in rows],
+            frame_digests=[r.frame_digest for r in rows],
         )
 
     def vector(self, key: str, digest: str) -> NDArray[np.float32] | None:

@@ -1,9 +1,11 @@
 """Whether a query is something this service can judge at all."""
 
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.domain import ImageFacts
+from app.images.reader import FRAME_DIGEST
 
 Verdict = Literal["in_scope", "unlike_library", "not_ultrasound", "unknown"]
 
@@ -25,3 +27,11 @@ def judge_scope(facts: ImageFacts) -> Scope:
     if foreign:
         warnings.append(f"the modality is {facts.modality}, not ultrasound: neighbours mean little")
     return Scope("not_ultrasound" if foreign else "unknown", tuple(warnings))
+
+
+def with_frames_of(scope: Scope, frame_digests: AbstractSet[str]) -> Scope:
+    """The same scope, with a warning where references were read and cropped by other rules than the query."""
+    if frame_digests <= {FRAME_DIGEST}:
+        return scope
+    warning = "some references were cropped by another version of the reader: enrol their images again from the source"
+    return replace(scope, warnings=(*scope.warnings, warning))

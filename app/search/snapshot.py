@@ -31,6 +31,7 @@ class Snapshot:
     info: LibraryInfo
     digest: str
     missing: int
+    frame_digests: frozenset[str]
     ids: list[str]
     vectors: Vectors
     row_of: dict[str, int]
@@ -50,6 +51,7 @@ def build_snapshot(shelf: Shelf, digest: str, engine: str) -> Snapshot:
         info=shelf.info,
         digest=digest,
         missing=shelf.missing,
+        frame_digests=frozenset(shelf.frame_digests),
         ids=shelf.ids,
         vectors=shelf.vectors,
         row_of={key: row for row, key in enumerate(shelf.ids)},

@@ -22,7 +22,7 @@ class Augment:
     def __call__(self, squares: Tensor, generator: Generator) -> Tensor:
         """Every picture of the batch changed independently of the others."""
         # A few at a time stay in the processor's cache.
-        return torch.cat([self._changed(few, generator) for few in squares.split(8)])
+        return torch.cat([self._changed(few, generator) for few in torch.split(squares, 8)])
 
     def _changed(self, squares: Tensor, generator: Generator) -> Tensor:
         """All steps for some pictures."""

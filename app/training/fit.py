@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from app.encoders.preprocess import Preprocess
 from app.encoders.resnet import WIDTHS, ResNetUS
 from app.training.augment import Augment
 from app.training.data import UNKNOWN, Progress, TrainingSet
 from app.training.losses import TwoHeads
-
 
 REPORT = 50
 
@@ -38,12 +39,10 @@ class Fitted:
     losses: tuple[float, ...]
 
 
-def fit(
-    data: TrainingSet, *, size: int, mean: float, std: float, seed: int, schedule: Schedule, progress: Progress
-) -> Fitted:
+def fit(data: TrainingSet, preprocess: Preprocess, *, seed: int, schedule: Schedule, progress: Progress) -> Fitted:
     """Train a fresh network on a training set; the same seed and thread count give the same weights."""
     torch.manual_seed(seed)
-    run = _Run(data, Augment(size), mean, std, schedule, Generator().manual_seed(seed))
+    run = _Run(data, preprocess, schedule, Generator().manual_seed(seed))
     losses = []
     for number in range(1, schedule.steps + 1):
         losses.append(run.step())
@@ -55,22 +54,14 @@ def fit(
 class _Run:
     """The moving parts of one training: network, heads, optimiser, average and generator."""
 
-    def __init__(
-        self,
-        data: TrainingSet,
-        augment: Augment,
-        mean: float,
-        std: float,
-        schedule: Schedule,
-        generator: Generator,
-    ) -> None:
-        self._data, self._augment, self._generator = data, augment, generator
-        self._mean, self._std, self._batch = mean, std, schedule.batch
-        self._network = ResNetUS().to(memory_format=torch.channels_last)
+    def __init__(self, data: TrainingSet, preprocess: Preprocess, schedule: Schedule, generator: Generator) -> None:
+        self._data, self._batch, self._generator = data, schedule.batch, generator
+        self._augment, self._preprocess = Augment(preprocess.size), preprocess
+        self._network = ResNetUS()
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._heads = TwoHeads(WIDTHS[-1], len(data.organs), len(data.groups))
-        self._average = AveragedModel(
-            self._network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True
-        )
+        blend = get_ema_multi_avg_fn(schedule.average)  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(self._network, multi_avg_fn=blend, use_buffers=True)
         self._chances = sampling_chances(data)
         self._optimiser = torch.optim.AdamW(_decayed(self._network, self._heads, schedule.decay))
         self._rates = torch.optim.lr_scheduler.OneCycleLR(
@@ -86,7 +77,8 @@ class _Run:
         rows = torch.multinomial(self._chances, self._batch, replacement=True, generator=self._generator)
         picked = rows.numpy()
         squares = torch.from_numpy(self._data.squares[picked])[:, None].float() / 255
-        pictures = (self._augment(squares, self._generator) - self._mean) / self._std
+        augmented = self._augment(squares, self._generator)
+        pictures = (augmented - self._preprocess.mean) / self._preprocess.std
         # bfloat16 makes training two to four times as fast where the processor has it.
         with torch.autocast("cpu", torch.bfloat16):
             features = self._network(pictures)
@@ -101,7 +93,7 @@ class _Run:
 
     def averaged(self) -> ResNetUS:
         """The moving average of the network's weights, for inference."""
-        network: ResNetUS = copy.deepcopy(self._average.module)
+        network = cast(ResNetUS, copy.deepcopy(self._average.module))
         return network.eval()
 
 

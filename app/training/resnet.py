@@ -47,7 +47,7 @@ def train_resnet(
     """Train ``resnet-us`` on manifests (csv) and write weights and manifest.toml into the folder ``out``."""
     plan = schedule or Schedule()
     data = read_training_set(read_manifests(sources), progress)
-    fitted = fit_resnet(data, seed=seed, schedule=plan, progress=progress)
+    fitted = fit(data, PREPROCESS, seed=seed, schedule=plan, progress=progress)
     facts = _training_facts(sources, data, fitted, seed, plan)
     write_encoder(fitted.network, out, facts)
     return Trained(out, len(data), data.organs, data.groups, fitted.losses)
@@ -68,19 +68,6 @@ def service_reader() -> Callable[[bytes, int | None, Box | None], Pixels]:
         return read_frame(data, keyer=keyer, frame=frame, region=region).pixels
 
     return read
-
-
-def fit_resnet(data: TrainingSet, *, seed: int, schedule: Schedule, progress: Progress) -> Fitted:
-    """Fit the network with the preprocessing that it is shipped with."""
-    return fit(
-        data,
-        size=PREPROCESS.size,
-        mean=PREPROCESS.mean,
-        std=PREPROCESS.std,
-        seed=seed,
-        schedule=schedule,
-        progress=progress,
-    )
 
 
 def write_encoder(network: ResNetUS, folder: Path, facts: Mapping[str, object]) -> None:

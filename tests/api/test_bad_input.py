@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-
-from app.config import ServerSettings, Settings
 from conftest import running_client
 from pictures import bomb, ct, dicom, encoded, rt_plan, speckle
+
+from app.config import ServerSettings, Settings
 
 GOOD = encoded(speckle())
 DICOM = dicom("1.2.840.10008.5.1.4.1.1.6.1", "US", speckle())

@@ -18,13 +18,14 @@ def test_it_is_the_frame_that_a_search_embeds(demo_client: TestClient, query_fil
     response = demo_client.post("/frame", files={"image": query_file.read_bytes()})
     frame = read_frame(query_file.read_bytes(), keyer=Keyer(bytes(32)))
 
+    width, height = size_of(query_file)
     assert response.headers["content-type"] == "image/png"
     assert np.array_equal(pixels_of(response.content), frame.pixels)
     assert frame.facts.region is not None
     assert described(response.headers) == {
         "x-format": "png",
-        "x-width": "640",
-        "x-height": "480",
+        "x-width": str(width),
+        "x-height": str(height),
         "x-frames": "1",
         "x-region": ",".join(map(str, frame.facts.region)),
         "x-region-source": "detected",
@@ -32,9 +33,11 @@ def test_it_is_the_frame_that_a_search_embeds(demo_client: TestClient, query_fil
 
 
 def test_a_given_region_is_cut_out_whole(demo_client: TestClient, query_file: Path) -> None:
-    region = Box(0, 0, 640, 480)
+    region = Box(0, 0, *size_of(query_file))
     response = demo_client.post(
-        "/frame?region=0,0,640,480", content=query_file.read_bytes(), headers={"Content-Type": "image/png"}
+        f"/frame?region={','.join(map(str, region))}",
+        content=query_file.read_bytes(),
+        headers={"Content-Type": "image/png"},
     )
     assert Box.parse(response.headers["x-region"]) == region
     assert response.headers["x-region-source"] == "given"
@@ -55,3 +58,8 @@ def pixels_of(png: bytes) -> np.ndarray:
 
 def described(headers: object) -> dict[str, str]:
     return {name: value for name, value in dict(headers).items() if name in NAMES}
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    with Image.open(file) as image:
+        return image.size

@@ -1,13 +1,13 @@
 """Host, origin, key and permits."""
 
 import pytest
+from conftest import running_client
+from test_bad_input import GOOD, problem, search
 
 from app.config import SecuritySettings, ServerSettings, Settings
 from app.errors import Misconfigured
 from app.main import create_app
 from app.wiring import open_library
-from conftest import running_client
-from test_bad_input import GOOD, problem, search
 
 KEY = "a-long-enough-key-for-tests"
 

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from conftest import PHANTOMS
 from PIL import Image
 
 from app.images.phantom import draw_phantoms, phantom_dicom
-from conftest import PHANTOMS
 
 
 @pytest.fixture

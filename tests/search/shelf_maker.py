@@ -23,6 +23,7 @@ def make_snapshot(vectors, organs, patients, fingerprints=None, devices=None, en
         labels=[Labels(organ=organ) for organ in organs],
         attributes=[{"device": device} for device in devices or ["E6"] * n],
         patient_keys=patients,
+        frame_digests=["sha256:frame"] * n,
         fingerprints=fingerprints or [f"{(row * 0x9E3779B97F4A7C15) % 2**64:016x}" for row in range(n)],
     )
     return build_snapshot(shelf, "sha256:x", engine)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from shelf_maker import angles, make_snapshot
 
 from app.search.evidence import weigh_evidence
-from shelf_maker import angles, make_snapshot
 
 
 @pytest.fixture

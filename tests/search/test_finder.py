@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from conftest import PHANTOMS, enrol_phantoms
 
 from app.config import Settings
 from app.errors import BadInput, Conflict, NotFound
@@ -10,7 +11,6 @@ from app.images.phantom import draw_phantoms, phantom_dicom
 from app.search.answer import ImageQuery, Wish
 from app.search.rebuild import reembed
 from app.wiring import running_service
-from conftest import PHANTOMS, enrol_phantoms
 
 
 @pytest.fixture
@@ -179,3 +179,15 @@ def test_embedding_again_gives_the_same_bits(demo_service):
         frame = Frame(read_stored(demo_service.catalogue.files.read(found.id)), found.facts)
         again = demo_service.batcher.encode(encoder, [frame])[0]
         assert again.tobytes() == shelf.vectors[row].tobytes()
+
+
+def test_references_cropped_by_other_rules_are_searched_with_a_warning():
+    from app.images.reader import FRAME_DIGEST
+    from app.search.scope import Scope, with_frames_of
+
+    scope = Scope("unknown", ("first",))
+    assert with_frames_of(scope, {FRAME_DIGEST}) == scope
+    assert with_frames_of(scope, set()) == scope
+    warned = with_frames_of(scope, {FRAME_DIGEST, "sha256:older"})
+    assert warned.warnings[0] == "first"
+    assert "enrol their images again" in warned.warnings[1]

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from shelf_maker import angles, make_snapshot
 
 from app.errors import BadInput
 from app.indexes.registry import ENGINES
 from app.search.answer import Wish, parse_condition
 from app.search.ranking import rank
-from shelf_maker import angles, make_snapshot
 
 QUERY = angles(0)[0]
 
@@ -69,9 +69,7 @@ def test_at_most_n_of_a_patient_and_never_fewer_than_k_while_k_exist(snapshot):
 
 
 def test_near_duplicates_without_a_patient_count_as_one(snapshot):
-    twins = make_snapshot(
-        angles(1, 2, 3), ["femur"] * 3, [None] * 3, fingerprints=["0" * 16, "0" * 15 + "7", "f" * 16]
-    )
+    twins = make_snapshot(angles(1, 2, 3), ["femur"] * 3, [None] * 3, fingerprints=["0" * 16, "0" * 15 + "7", "f" * 16])
     assert rank(twins, QUERY, Wish(k=3, max_per_patient=1)).hits.rows.tolist() == [0, 2]
 
 
