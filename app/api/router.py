@@ -1,12 +1,17 @@
 """All routes of the HTTP contract."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Security
+from fastapi.security import HTTPBearer
 
 from app.api.routes import compare, frame, health, libraries, references, search
 from app.api.schemas import ProblemBody
 
 _PROBLEM = {"model": ProblemBody, "content": {"application/problem+json": {}}, "description": "A problem (RFC 9457)"}
 
+# The gate checks the key; this only tells the document, so that /docs can send one.
+_KEY = HTTPBearer(auto_error=False, description="The key, where the service asks for one.")
+
 router = APIRouter(responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
-for part in (search, frame, compare, references, libraries, health):
-    router.include_router(part.router)
+for part in (search, frame, compare, references, libraries):
+    router.include_router(part.router, dependencies=[Security(_KEY)])
+router.include_router(health.router)

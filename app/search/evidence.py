@@ -27,38 +27,43 @@ class LabelEvidence:
 
 
 def weigh_evidence(
-    snapshot: Snapshot, rows: NDArray[np.int64], visible: Mask, *, by_patient: bool
+    snapshot: Snapshot, rows: NDArray[np.int64], visible: Mask, *, max_per_patient: int | None = None
 ) -> list[LabelEvidence]:
     """The evidence of every label among the neighbours' rows, strongest first within a kind.
 
-    ``expected`` = k x (visible references that carry the label) / (visible references), DESIGN section 5;
-    ``by_patient`` counts patients instead of references, as ``max_per_patient`` asks.
+    ``expected`` = k x (share of the label among what could be seen). Without ``max_per_patient`` that is
+    the share of visible references (DESIGN section 5). With it a patient counts for at most that many
+    references, with the share of his own that carry the label: a patient who was scanned from head to toe
+    would otherwise be expected under every label at once.
     """
-    chosen = set(rows.tolist())
-    total = _count(snapshot, np.flatnonzero(visible), by_patient)
+    weights = _weights(snapshot, visible, max_per_patient)
+    neighbours = set(rows.tolist())
     evidence = []
     for (kind, label), carriers in snapshot.rows_with.items():
-        found = [row for row in carriers.tolist() if row in chosen] if kind in LABEL_KINDS else []
-        if not found:
-            continue
-        share = _count(snapshot, carriers[visible[carriers]], by_patient) / total
-        expected = len(rows) * share
-        evidence.append(
-            LabelEvidence(
-                kind=kind,
-                label=label,
-                found=len(found),
-                patients=len(set(snapshot.patients[found].tolist())),
-                expected=expected,
-                lift=len(found) / expected,
-                low_support=len(carriers) < LOW_SUPPORT,
+        found = [row for row in carriers.tolist() if row in neighbours] if kind in LABEL_KINDS else []
+        if found:
+            expected = len(rows) * float(weights[carriers].sum() / weights.sum())
+            evidence.append(
+                LabelEvidence(
+                    kind=kind,
+                    label=label,
+                    found=len(found),
+                    patients=len(set(snapshot.patients[found].tolist())),
+                    expected=expected,
+                    lift=len(found) / expected,
+                    low_support=len(carriers) < LOW_SUPPORT,
+                )
             )
-        )
     return sorted(evidence, key=_strength)
 
 
-def _count(snapshot: Snapshot, rows: NDArray[np.int64], by_patient: bool) -> int:
-    return len(np.unique(snapshot.patients[rows])) if by_patient else len(rows)
+def _weights(snapshot: Snapshot, visible: Mask, cap: int | None) -> NDArray[np.float64]:
+    """How much each row counts: 1 where it is visible, less where its patient has more visible rows than the cap."""
+    weights = visible.astype(np.float64)
+    if cap is not None:
+        of_patient = np.bincount(snapshot.patients, weights=weights)[snapshot.patients]
+        weights *= np.minimum(1.0, cap / np.maximum(of_patient, 1.0))
+    return weights
 
 
 def _strength(evidence: LabelEvidence) -> tuple[int, int, float, str]:

@@ -153,10 +153,7 @@ class Finder:
                 without_own_patient=asked.is_reference,
             )
             evidence = weigh_evidence(
-                snapshot,
-                ranking.hits.rows,
-                ranking.visible,
-                by_patient=wish.max_per_patient is not None,
+                snapshot, ranking.hits.rows, ranking.visible, max_per_patient=wish.max_per_patient
             )
         with watch.time("scores"):
             neighbours = self._neighbours(snapshot, ranking.hits, asked.scores, scores)
