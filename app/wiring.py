@@ -52,10 +52,10 @@ class Service:
         """Build the index of every library and warm the default encoder; sweep what a crash left."""
         self.catalogue.files.sweep(self.catalogue.all_ids())
         self.batcher.warm_up()
-        for info in self.catalogue.libraries():
+        for name in self.catalogue.names():
             # A library that needs to be embedded again must not keep the others from being searched.
             with suppress(Conflict):
-                self.shelves.snapshot(info.name, self.batcher.default)
+                self.shelves.snapshot(name, self.batcher.default)
 
     def close(self) -> None:
         """Stop the worker; what waits gets an answer first."""

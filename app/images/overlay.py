@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from app.domain import Pixels
-from app.images.hull import fill_hull, hull_of
+from app.images.hull import Points, fill_hull
 from app.images.sketch import Mask, Sketch
 
 BRIGHT = 32
@@ -19,15 +19,15 @@ OVERLAY_RECIPE = f"{BRIGHT} {SHARP} {HARSH} {MARGIN}"
 SQUARE = np.ones((3, 3), bool)
 
 
-def find_overlay(sketch: Sketch, scan: Mask) -> Mask:
+def find_overlay(sketch: Sketch, scan: Mask, hull: Points) -> Mask:
     """Pixels (height, width) of sharp bright things beside the scan, or in dark bays that open to its outside."""
     labels, count = ndimage.label(sketch.lit, SQUARE)
-    held = (scan & (sketch.ranges < HARSH)) | _holes(scan) | _deep(scan)
-    held = held.repeat(sketch.cell, axis=0).repeat(sketch.cell, axis=1)
+    held = (scan & (sketch.ranges < HARSH)) | _holes(scan) | _deep(scan.shape, hull)
+    held = held.repeat(sketch.cell, axis=1).repeat(sketch.cell, axis=0)
     loose = np.bincount(labels[held], minlength=count + 1) == 0
     loose[0] = False
     blocks = _widened(_drawn(sketch, labels, loose))
-    pixels = blocks.repeat(sketch.step, axis=0).repeat(sketch.step, axis=1)
+    pixels = blocks.repeat(sketch.step, axis=1).repeat(sketch.step, axis=0)
     return pixels[: sketch.height, : sketch.width]
 
 
@@ -41,11 +41,10 @@ def _holes(scan: Mask) -> Mask:
     return holes
 
 
-def _deep(scan: Mask) -> Mask:
+def _deep(shape: tuple[int, ...], hull: Points) -> Mask:
     """Cells farther than 1/10 of the picture inside the outline of the scan: no scanner writes there."""
-    height, width = scan.shape
-    outline = fill_hull(hull_of(scan), 1, width, height)
-    side = 2 * round(max(scan.shape) * MARGIN) + 1
+    outline = fill_hull(hull, 1, width=shape[1], height=shape[0])
+    side = 2 * round(max(shape) * MARGIN) + 1
     for axis in (0, 1):
         outline = ndimage.minimum_filter1d(outline, side, axis=axis, mode="constant")
     return outline

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from app.domain import Box, Pixels, RegionSource
 from app.images.hull import Mask, fill_hull, hull_of
@@ -33,12 +33,13 @@ def detect_region(pixels: Pixels, within: Box | None = None) -> ScanRegion:
     """Find the scan in a picture (DETECTED, FULL_FRAME or NONE), or clean the box a DICOM header gives."""
     if within is not None:
         return _clean(pixels, within)
-    drawing = sketch(_luma(pixels))
+    drawing = sketch(_brightest(pixels))
     scan = find_tissue(drawing)
     if scan is None:
         return ScanRegion(None, None, RegionSource.NONE)
-    overlay = find_overlay(drawing, scan)
-    outline = fill_hull(hull_of(scan), drawing.cell_pixels, drawing.width, drawing.height)
+    hull = hull_of(scan)
+    overlay = find_overlay(drawing, scan, hull)
+    outline = fill_hull(hull, drawing.cell_pixels, drawing.width, drawing.height)
     if outline.mean() >= WHOLE and not overlay.any():
         return ScanRegion(Box(0, 0, drawing.width, drawing.height), None, RegionSource.FULL_FRAME)
     keep = outline & ~overlay
@@ -58,16 +59,19 @@ def crop_to_region(pixels: Pixels, region: ScanRegion) -> Pixels:
 
 def _clean(pixels: Pixels, box: Box) -> ScanRegion:
     """The box as it is, with letters and marks beside the tissue masked; no mask where there are none."""
-    drawing = sketch(_luma(_cut(pixels, box)))
+    drawing = sketch(_brightest(_cut(pixels, box)))
     scan = find_tissue(drawing)
-    overlay = None if scan is None else find_overlay(drawing, scan)
+    overlay = None if scan is None else find_overlay(drawing, scan, hull_of(scan))
     keep = None if overlay is None or not overlay.any() else ~overlay
     return ScanRegion(box, keep, RegionSource.DICOM)
 
 
-def _luma(pixels: Pixels) -> Pixels:
-    """8-bit luma (ITU-R 601) of a grey or RGB picture."""
-    return pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
+def _brightest(pixels: Pixels) -> Pixels:
+    """The brightest channel of each pixel: luma would hide dark blue letters."""
+    if pixels.ndim == 2:
+        return pixels
+    red, green, blue = Image.fromarray(pixels).split()
+    return np.asarray(ImageChops.lighter(ImageChops.lighter(red, green), blue))
 
 
 def _cut(picture: NDArray[Any], box: Box) -> NDArray[Any]:

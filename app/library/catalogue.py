@@ -102,8 +102,16 @@ class Catalogue:
 
     def version(self, name: str) -> int:
         """The version of a library; raises NotFound ``unknown_library``."""
-        with Session(self._engine) as session:
-            return _library(session, name).version
+        with self._engine.connect() as connection:  # asked by every search: no ORM
+            version = connection.scalar(select(LibraryRow.version).where(LibraryRow.name == name))
+        if version is None:
+            return self.library(name).version  # says which libraries there are
+        return version
+
+    def names(self) -> list[str]:
+        """The names of all libraries."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(select(LibraryRow.name).order_by(LibraryRow.name)))
 
     def taxonomy(self, name: str) -> Taxonomy:
         """The taxonomy of a library; raises NotFound ``unknown_library``."""

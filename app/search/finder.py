@@ -61,10 +61,12 @@ class Finder:
             frame = self.read(query)
         with watch.time("encode"):
             vector = self.encode(encoder, frame)
+        with watch.time("scores"):
+            score_input = ScoreInput.of(frame.pixels)
         asked = _Query(
             facts=frame.facts,
             vector=vector,
-            scores=ScoreInput.of(frame.pixels),
+            scores=score_input,
             self_id=reference_id(library, identity_of(frame.facts)),
             patient_key=self._patient_key(query, frame.facts),
             is_reference=False,
@@ -116,7 +118,7 @@ class Finder:
         return encoder, library, scores
 
     def _only_library(self) -> str:
-        names = [info.name for info in self._catalogue.libraries()]
+        names = self._catalogue.names()
         if not names:
             raise NotFound("no_library", "there is no library yet", hint="enrol one: sonoseek enrol NAME MANIFEST")
         if len(names) > 1:

@@ -57,8 +57,7 @@ class Importer:
 
     def _merged(self, library: str, taxonomy: Taxonomy) -> Taxonomy:
         """The library's taxonomy with what a manifest adds to it; the manifest's word wins."""
-        known = {info.name for info in self._catalogue.libraries()}
-        if library not in known:
+        if library not in self._catalogue.names():
             return taxonomy
         old = self._catalogue.taxonomy(library)
         return Taxonomy(organs={**old.organs, **taxonomy.organs}, diagnoses={**old.diagnoses, **taxonomy.diagnoses})

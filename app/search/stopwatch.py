@@ -14,12 +14,12 @@ class Stopwatch:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Time one stage."""
+        """Time one stage, or more of it."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            self._stages[stage] = time.perf_counter() - begin
+            self._stages[stage] = self._stages.get(stage, 0.0) + time.perf_counter() - begin
 
     def milliseconds(self) -> dict[str, float]:
         """Stage -> milliseconds, and the total so far."""
