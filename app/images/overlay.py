@@ -10,10 +10,10 @@ from app.domain import Pixels
 from app.images.hull import Points, fill_hull
 from app.images.sketch import Mask, Sketch
 
-BRIGHT = 32
-SHARP = 0.6
-HARSH = 90
-MARGIN = 0.1
+BRIGHT = 32  # level: darker marks cannot be read
+SHARP = 0.6  # rise over two blocks as a share of the peak: letters 0.9, echoes about half
+HARSH = 90  # range within a cell that may hold a letter
+MARGIN = 0.1  # of the picture's longer side
 
 OVERLAY_RECIPE = f"{BRIGHT} {SHARP} {HARSH} {MARGIN}"
 SQUARE = np.ones((3, 3), bool)
@@ -42,7 +42,7 @@ def _holes(scan: Mask) -> Mask:
 
 
 def _deep(shape: tuple[int, ...], hull: Points) -> Mask:
-    """Cells farther than 1/10 of the picture inside the outline of the scan: no scanner writes there."""
+    """Cells deep inside the outline of the scan, where scanners write nothing but measurements."""
     outline = fill_hull(hull, 1, width=shape[1], height=shape[0])
     side = 2 * round(max(shape) * MARGIN) + 1
     for axis in (0, 1):

@@ -44,7 +44,8 @@ def detect_region(pixels: Pixels, within: Box | None = None) -> ScanRegion:
         return ScanRegion(Box(0, 0, drawing.width, drawing.height), None, RegionSource.FULL_FRAME)
     keep = outline & ~overlay
     box = _bounds(keep)
-    return ScanRegion(box, _cut(keep, box), RegionSource.DETECTED)
+    keep = _cut(keep, box)
+    return ScanRegion(box, None if keep.all() else keep, RegionSource.DETECTED)
 
 
 def crop_to_region(pixels: Pixels, region: ScanRegion) -> Pixels:

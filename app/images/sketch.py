@@ -13,13 +13,13 @@ from app.domain import Pixels
 Mask = NDArray[np.bool_]
 Shares = NDArray[np.float32]
 
-FINE = 400
-GRID = 128
-APART = 256
-DARKEST = 32
-BLACK = 0.01
-PAINT = 0.02
-CONTRAST = 4
+FINE = 400  # blocks a side: letters of 9 pixels in a 1600 pixel picture are still two blocks high
+GRID = 128  # cells a side
+APART = 256  # flatness is judged over 1/256 of the picture, so that an enlarged scan is not flat
+DARKEST = 32  # black may be 16 in video, 13 was seen in real files
+BLACK = 0.01  # share of the picture that flat black covers at least
+PAINT = 0.02  # share of the picture that a flat colour covers at least
+CONTRAST = 4  # levels above black; JPEG ringing is below, the floor of dim scans above
 
 SKETCH_RECIPE = f"{FINE} {GRID} {APART} {DARKEST} {BLACK} {PAINT} {CONTRAST}"
 
@@ -28,7 +28,8 @@ SKETCH_RECIPE = f"{FINE} {GRID} {APART} {DARKEST} {BLACK} {PAINT} {CONTRAST}"
 class Sketch:
     """A picture in blocks of ``step`` pixels (at most 512 a side), in cells of ``cell`` blocks (about 128).
 
-    Per block: ``levels``, its brightest pixel, and ``lit``, whether any pixel differs from the background.
+    Per block: ``samples``, its first pixel, ``levels``, its brightest, and ``lit``, whether any of its pixels
+    differs from the background.
     Per cell: ``filled``, the share of lit pixels, ``flat``, the share of pixels that equal those 1/256 of
     the picture to their left and right (both 0..1), ``peaks``, the brightest level,
     and ``ranges``, the brightest less the darkest level.
@@ -38,6 +39,7 @@ class Sketch:
     height: int
     step: int
     cell: int
+    samples: Pixels
     levels: Pixels
     lit: Mask
     filled: Shares
@@ -67,6 +69,7 @@ def sketch(grey: Pixels) -> Sketch:
         height=height,
         step=step,
         cell=cell,
+        samples=grey[::step, ::step],
         levels=levels,
         lit=counts > 0,
         filled=_share(_sums(counts, cell), (step * cell) ** 2),

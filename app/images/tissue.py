@@ -9,26 +9,28 @@ from scipy import ndimage
 from app.images.hull import hull_area, hull_of
 from app.images.sketch import Mask, Sketch
 
-DENSE = 0.7
-FAINT = 0.4
-RIM = 0.2
-DIM = 50
-SMALL = 0.004
-PAINTED = 0.25
-VERY_PAINTED = 0.75
-HARSH = 90
-LETTERS = 0.3
-FULL = 0.9
-SOLID = 0.6
-LEAST = 0.02
-LARGE = 0.3
-NEAR = 4.0
-FAR = 15.0
-FILLS = 0.55
+DENSE = 0.7  # share of a cell that is lit: less between letters
+FAINT = 0.4  # the same in speckle near the noise floor,
+RIM = 0.2  # and in cells on the edge of the scan
+DIM = 50  # brightest level of such speckle: letters are brighter
+SMALL = 0.004  # pieces below this share of the largest are ignored
+PAINTED = 0.25  # share of flat pixels in a small piece: bars and logos have more
+VERY_PAINTED = 0.75  # and in a large one: smooth lung reaches 0.57
+HARSH = 90  # levels from ink to paper within a cell
+LETTERS = 0.3  # share of harsh cells: text has 0.47 and more, real scans 0.09 and less
+NOISE = 4  # levels that JPEG moves paper up or down
+PAPER = 0.15  # share of the commonest level: text has 0.19 and more, harsh speckle 0.10 and less
+FULL = 0.9  # lit share of a cell without gaps
+SOLID = 0.6  # share of such cells
+LEAST = 0.02  # share of the picture that a scan covers at least
+LARGE = 0.3  # a piece of this share of the scan belongs to it wherever it is
+NEAR = 4.0  # cells that the outline may grow per cell of a piece,
+FAR = 15.0  # and where the scan already fills the picture
+FILLS = 0.55  # share of the picture from which it does
 
 TISSUE_RECIPE = (
-    f"{DENSE} {FAINT} {RIM} {DIM} {SMALL} {PAINTED} {VERY_PAINTED} {HARSH} {LETTERS} {FULL} {SOLID} {LEAST} "
-    f"{LARGE} {NEAR} {FAR} {FILLS}"
+    f"{DENSE} {FAINT} {RIM} {DIM} {SMALL} {PAINTED} {VERY_PAINTED} {HARSH} {LETTERS} {NOISE} {PAPER} "
+    f"{FULL} {SOLID} {LEAST} {LARGE} {NEAR} {FAR} {FILLS}"
 )
 SQUARE = np.ones((3, 3), bool)
 
@@ -71,13 +73,22 @@ def _by_size(labels: NDArray[np.int32], count: int) -> list[int]:
 
 
 def _textured(sketch: Sketch, piece: Mask) -> bool:
-    """Whether a piece looks like tissue: not flat paint, not as harsh as letters, and without gaps between."""
+    """Whether a piece looks like tissue: neither flat paint nor text, and without gaps."""
     dense = piece & (sketch.filled >= DENSE)
     flat = sketch.flat[dense].mean()
-    harsh = (sketch.ranges[dense] >= HARSH).mean()
     solid = (sketch.filled[dense] >= FULL).mean()
     painted = PAINTED if piece.mean() < LEAST else VERY_PAINTED
-    return bool(flat <= painted and harsh <= LETTERS and solid >= SOLID)
+    return bool(flat <= painted and solid >= SOLID and not _written(sketch, dense))
+
+
+def _written(sketch: Sketch, dense: Mask) -> bool:
+    """Whether many cells go from ink to paper, and the paper's level is common: speckle has no common level."""
+    if (sketch.ranges[dense] >= HARSH).mean() < LETTERS:
+        return False
+    blocks = dense.repeat(sketch.cell, axis=1).repeat(sketch.cell, axis=0)
+    counts = np.bincount(sketch.samples[blocks], minlength=256)
+    around = np.convolve(counts, np.ones(2 * NOISE + 1), mode="same")
+    return bool(around.max() >= PAPER * counts.sum())
 
 
 def _join(scan: Mask, pieces: list[Mask]) -> Mask:
