@@ -128,3 +128,8 @@ class Misconfigured(SonoSeekError):
 
     exit_code = 2
     title = "The service is not set up correctly"
+
+
+def stopping() -> Unavailable:
+    """What a caller is told whose request the end of the service cut off."""
+    return Unavailable("stopping", "the service is stopping", hint="send the request to another instance, or later")

@@ -14,16 +14,17 @@ from app.api.router import router
 from app.config import Settings
 from app.version import PURPOSE, VERSION
 from app.web.page import add_page
-from app.wiring import Library, Opening, open_key
+from app.wiring import Opening, open_key, open_library
 
 
-def create_app(settings: Settings, library: Library, on_failure: Callable[[], None] = lambda: None) -> FastAPI:
-    """The app over an open library; encoders and indexes load while it already answers /health.
+def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None) -> FastAPI:
+    """The app over its library; encoders and indexes load while it already answers /health.
 
-    Raises Misconfigured where the settings are unsafe. ``on_failure`` is called where loading fails.
+    Raises Misconfigured where the settings are unsafe, before anything is written; ``on_failure`` is called
+    where loading fails.
     """
     key = open_key(settings)
-    opening = Opening(library, on_failure)
+    opening = Opening(open_library(settings), on_failure)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -12,7 +12,6 @@ from app.config import Settings
 from app.errors import Misconfigured
 from app.logs import get_logger
 from app.main import create_app
-from app.wiring import open_library
 
 # Below the time that docker-compose.yml gives the service to stop.
 _LAST_REQUESTS_S = 25
@@ -27,7 +26,7 @@ def run_server(settings: Settings) -> None:
     # it keeps the first process of a container, which no signal ends by default, from being deaf.
     signal.signal(signal.SIGTERM, _leave)
     _refuse_too_many_permits(settings)
-    app = create_app(settings, open_library(settings), on_failure=lambda: _stop(server))
+    app = create_app(settings, on_failure=lambda: _stop(server))
     server = uvicorn.Server(
         uvicorn.Config(
             app,

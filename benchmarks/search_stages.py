@@ -27,7 +27,7 @@ from app.library.manifest import read_manifest
 from app.logs import configure_logs
 from app.main import create_app
 from app.search.answer import ImageQuery
-from app.wiring import open_library, running_service
+from app.wiring import running_service
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def time_start(data):
 def time_searches(data, manifest, count):
     """Alternates a bare read + encode with a whole request for the same image, in one process."""
     settings = Settings(data=data, server={"port": free_port()}, log={"level": "warning"})
-    app = create_app(settings, open_library(settings))
+    app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, port=settings.server.port, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()

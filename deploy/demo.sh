@@ -2,7 +2,7 @@
 # What `make demo` does: a synthetic library, one example search, then the service.
 set -eu
 phantoms="$DEMO/phantoms"
-query="$phantoms/queries/abdomen.png"
+query="$phantoms/queries/query-abdomen.png"
 
 if [ ! -f "$phantoms/manifest.csv" ]; then
     "$BIN/sonoseek" datasets phantoms "$phantoms"

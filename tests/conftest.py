@@ -13,7 +13,7 @@ from app.config import Settings
 from app.images.phantom import write_phantoms
 from app.library.manifest import read_manifest, read_taxonomy
 from app.main import create_app
-from app.wiring import Service, open_library, running_service
+from app.wiring import Service, running_service
 
 PHANTOMS = 72  # of 60 patients: some have two
 
@@ -83,7 +83,7 @@ class running_client:  # noqa: N801 - used as a context manager
 
     def __init__(self, settings: Settings, wrap: Callable[[FastAPI], FastAPI] = lambda app: app) -> None:
         self._client = TestClient(
-            wrap(create_app(settings, open_library(settings))),
+            wrap(create_app(settings)),
             base_url="http://127.0.0.1",
             raise_server_exceptions=False,
         )

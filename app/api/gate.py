@@ -1,8 +1,8 @@
 """What stands before every route: request id, Host and Origin, key, permit; behind it, the log line."""
 
+import asyncio
 import threading
 import time
-import traceback
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,7 +12,7 @@ from ulid import ULID
 
 from app.api.problems import internal_error, problem_response
 from app.config import ServerSettings
-from app.errors import Busy, Refused, SonoSeekError, Unauthorised
+from app.errors import Busy, Refused, SonoSeekError, Unauthorised, stopping
 from app.logs import get_logger
 from app.security.keys import BearerKey
 
@@ -47,10 +47,13 @@ class Gate:
             await self._pass(scope, receive, exchange.send)
         except ClientDisconnect:
             pass  # nobody is there to be answered
+        except asyncio.CancelledError:  # the server stops and did not wait any longer
+            if exchange.status is None:
+                await problem_response(stopping(), request_id)(scope, receive, exchange.send)
         except SonoSeekError as error:
             await problem_response(error, request_id)(scope, receive, exchange.send)
         except Exception as error:  # whatever it is, the caller gets a problem and the log no text
-            _log_unexpected(error, request_id)
+            log.error("unexpected error", exc_info=error, request_id=request_id)
             if exchange.status is None:
                 await problem_response(internal_error(), request_id)(scope, receive, exchange.send)
         finally:
@@ -156,10 +159,3 @@ def _host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""
-
-
-def _log_unexpected(error: Exception, request_id: str) -> None:
-    """Where it happened, but not the message: libraries quote what they were given."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-8:]))
-    log.error("unexpected error", type=type(error).__name__, where=where, request_id=request_id)

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.domain import Frame, ImageFacts, Vectors
 from app.encoders.base import Batch, Encoder, unit_length
-from app.errors import Busy, NotFound, TimedOut, Unavailable
+from app.errors import Busy, NotFound, TimedOut, stopping
 
 
 @dataclass(eq=False, slots=True)
@@ -94,7 +94,7 @@ class Batcher:
     def _enqueue(self, items: list[_Item]) -> None:
         with self._changed:
             if self.closed:
-                raise _stopping()
+                raise stopping()
             if len(self._waiting) + len(items) > self._queue_size:
                 raise Busy(
                     "encoder_queue_full",
@@ -111,7 +111,7 @@ class Batcher:
                 _run(live)
         for item in self._waiting:
             if item.result.set_running_or_notify_cancel():
-                item.result.set_exception(_stopping())
+                item.result.set_exception(stopping())
 
     def _next_batch(self) -> list[_Item]:
         """The first item and those behind it that fit it; empty when the batcher closes."""
@@ -137,7 +137,3 @@ def _run(items: list[_Item]) -> None:
         return
     for row, item in enumerate(items):
         item.result.set_result(vectors[row : row + 1])
-
-
-def _stopping() -> Unavailable:
-    return Unavailable("stopping", "the service is stopping", hint="send the request to another instance")

@@ -1,5 +1,7 @@
 """Finder: from an image, or from a reference, to its neighbours."""
 
+import os
+import threading
 from dataclasses import dataclass, replace
 
 from app.domain import Frame, ImageFacts, Vectors
@@ -20,6 +22,9 @@ from app.search.shelves import Shelves
 from app.search.snapshot import Snapshot
 from app.search.stopwatch import Stopwatch
 
+_DECODERS = min(4, os.cpu_count() or 1)
+"""Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Query:
@@ -34,7 +39,7 @@ class _Query:
 
 
 class Finder:
-    """Answers searches. Safe to call from many threads; holds no state of its own."""
+    """Answers searches. Safe to call from many threads."""
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Finder:
         self._keyer = keyer
         self._limits = limits
         self._deadline_s = deadline_s
+        self._decoding = threading.BoundedSemaphore(_DECODERS)
 
     def find(self, query: ImageQuery, wish: Wish) -> Answer:
         """The references that look most like an image."""
@@ -102,7 +108,10 @@ class Finder:
 
     def read(self, query: ImageQuery) -> Frame:
         """The de-identified frame of an image."""
-        return read_frame(query.data, keyer=self._keyer, limits=self._limits, frame=query.frame, region=query.region)
+        with self._decoding:
+            return read_frame(
+                query.data, keyer=self._keyer, limits=self._limits, frame=query.frame, region=query.region
+            )
 
     def encode(self, encoder: Encoder, frame: Frame) -> Vectors:
         """The unit-length embedding (dim,) of a frame."""

@@ -7,7 +7,6 @@ from test_bad_input import GOOD, problem, search
 from app.config import SecuritySettings, ServerSettings, Settings
 from app.errors import Misconfigured
 from app.main import create_app
-from app.wiring import open_library
 
 KEY = "a-long-enough-key-for-tests"
 
@@ -93,11 +92,12 @@ def test_the_host_is_checked_before_the_key(keyed_client):
     problem(keyed_client.get("/libraries", headers={"Host": "evil.example"}), 403, "foreign_host")
 
 
-def test_beyond_loopback_without_a_key_is_refused_at_the_start(demo_data):
-    settings = Settings(data=demo_data, server=ServerSettings(host="0.0.0.0"))
+def test_beyond_loopback_without_a_key_is_refused_before_anything_is_written(tmp_path):
+    settings = Settings(data=tmp_path / "data", server=ServerSettings(host="0.0.0.0"))
     with pytest.raises(Misconfigured) as caught:
-        create_app(settings, open_library(settings))
+        create_app(settings)
     assert caught.value.code == "open_to_network"
+    assert not (tmp_path / "data").exists()
 
 
 def test_open_is_said_in_plain_words(demo_data):
