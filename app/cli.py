@@ -17,7 +17,7 @@ from app.logs import configure_logs
 
 if TYPE_CHECKING:
     from app.search.importer import ImportReport
-from app.terminal import out, print_error, print_import, print_libraries, print_search, progress_bar
+from app.terminal import out, print_error, print_import, print_libraries, print_search, progress_bar, stage_progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Encoders and their weights.")
@@ -177,6 +177,31 @@ def evaluate(
     out.print(
         f"{library}: same {kind} in the first {figure.k}, the patient's own left out: {figure.mean:.2f} on average "
         f"(95 % interval by patient {low:.2f} to {high:.2f}), {figure.chance:.2f} by chance",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def train(
+    manifests: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV files, one a source.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write weights and manifest.toml into.")],
+    seed: Annotated[int, typer.Option(help="The same seed, data and machine give the same weights.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training; the schedule's own without it.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes every core.")] = 0,
+) -> None:
+    """Train the weights of resnet-us on labelled manifests."""
+    from app.encoders.device import use_threads
+    from app.training.fit import Schedule
+    from app.training.resnet import train_resnet
+
+    use_threads(threads)
+    with stage_progress() as progress:
+        schedule = Schedule(steps=steps) if steps else Schedule()
+        trained = train_resnet(manifests, folder, seed=seed, schedule=schedule, progress=progress)
+    out.print(
+        f"{trained.pictures} pictures, {len(trained.organs)} organs, {len(trained.groups)} groups; "
+        f"loss {trained.losses[0]:.3f} at first, {trained.losses[-1]:.3f} at last; weights in {trained.folder}",
         highlight=False,
         soft_wrap=True,
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app.errors import SonoSeekError
@@ -36,6 +36,24 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=err) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A function that is told the stage, how many are done in it and of how many."""
+    if not sys.stderr.isatty():
+        yield _StageLines().tell
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: int, of: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=of)
+            progress.update(tasks[stage], completed=done)
+
+        yield tell
 
 
 def print_error(error: SonoSeekError) -> None:
@@ -91,15 +109,25 @@ def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:
         out.print(f"  line {bad.line}: {bad.reason}", highlight=False, markup=False, soft_wrap=True)
 
 
+class _StageLines:
+    """A line in ten seconds, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def tell(self, stage: str, done: int, of: int) -> None:
+        if time.monotonic() - self._last >= _LINE_EVERY_S:
+            self._last = time.monotonic()
+            err.print(f"{stage}: {done} of {of}", highlight=False)
+
+
 def _line_progress(what: str, total: int) -> Callable[[int], None]:
-    done, last = 0, time.monotonic()
+    lines, done = _StageLines(), 0
 
     def advance(count: int) -> None:
-        nonlocal done, last
+        nonlocal done
         done += count
-        if time.monotonic() - last >= _LINE_EVERY_S:
-            last = time.monotonic()
-            err.print(f"{what}: {done} of {total}", highlight=False)
+        lines.tell(what, done, total)
 
     return advance
 
