@@ -3,7 +3,6 @@
 set -eu
 phantoms="$DEMO/phantoms"
 query="$phantoms/queries/query-abdomen.png"
-address="http://127.0.0.1:$PORT"
 
 if [ ! -f "$phantoms/manifest.csv" ]; then
     "$BIN/sonoseek" datasets phantoms "$phantoms"
@@ -15,16 +14,4 @@ echo
 "$BIN/sonoseek" evaluate demo
 [ -z "${ONCE:-}" ] || exit 0
 
-SONOSEEK_SERVER__HOST=127.0.0.1 SONOSEEK_SERVER__PORT="$PORT" "$BIN/sonoseek" serve &
-server=$!
-trap 'kill "$server" 2>/dev/null; wait "$server"; exit 0' INT TERM
-"$BIN/python" deploy/wait_until_ready.py "$address" "$server" || { wait "$server"; exit 1; }
-cat <<TEXT
-
-The page:  $address/
-A search:  curl -F image=@$query '$address/search?library=demo&k=10'
-The API:   $address/docs
-All images of this library are synthetic. Press Ctrl+C to stop.
-
-TEXT
-wait "$server"
+exec "$BIN/python" deploy/demo_serve.py "$PORT" "$query"
