@@ -1,6 +1,7 @@
 """What tests share: a synthetic data set, settings in a temporary directory, a running app, real images."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.config import Settings
+from app.encoders.weights import shipped_models
 from app.images.phantom import write_phantoms
 from app.library.manifest import read_manifest, read_taxonomy
 from app.main import create_app
@@ -76,6 +78,13 @@ def enrol_phantoms(service: Service, folder: Path, library: str = "demo") -> Non
     manifest = read_manifest(folder / "manifest.csv", read_taxonomy(folder / "taxonomy.toml"))
     report = service.importer.run(library, manifest)
     assert not report.bad
+
+
+def other_weights(models):
+    """resnet-us as somebody else installed it: the same tensors, other preprocessing, another digest."""
+    shutil.copytree(shipped_models() / "resnet-us", models / "resnet-us")
+    manifest = models / "resnet-us" / "manifest.toml"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace('fit = "pad"', 'fit = "crop"'), encoding="utf-8")
 
 
 class running_client:  # noqa: N801 - used as a context manager

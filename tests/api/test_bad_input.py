@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import running_client
+from conftest import other_weights, running_client
 from pictures import bomb, ct, dicom, encoded, rt_plan, speckle
 
 from app.config import ServerSettings, Settings
@@ -139,3 +139,16 @@ def test_problems_never_repeat_what_was_sent(demo_client):
         assert response.status_code >= 400
         assert planted not in response.text
         assert "PLANTED-77" not in response.text
+
+
+def test_a_library_of_other_weights_is_a_409_that_names_both_digests(demo_data, demo_client, tmp_path):
+    other_weights(tmp_path)
+    stored = demo_client.get("/libraries/demo").json()["encoders"][0]["digest"]
+    with running_client(Settings(data=demo_data, models=tmp_path)) as client:
+        loaded = client.get("/encoders").json()[0]["digest"]
+        body = problem(search(client), 409, "digest_mismatch")
+        assert stored != loaded
+        assert stored in body["detail"]
+        assert loaded in body["detail"]
+        assert "sonoseek reembed demo" in body["hint"]
+        assert client.get("/health/ready").status_code == 200

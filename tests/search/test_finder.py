@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import PHANTOMS, enrol_phantoms
+from conftest import PHANTOMS, enrol_phantoms, other_weights
 
 from app.config import Settings
 from app.errors import BadInput, Conflict, NotFound
@@ -125,17 +125,6 @@ def test_what_another_process_enrols_is_seen_by_the_next_search(tmp_path, phanto
         assert reader.finder.find(query, Wish()).neighbours == []
         enrol_phantoms(writer, phantoms)
         assert len(reader.finder.find(query, Wish()).neighbours) == 10
-
-
-def other_weights(models):
-    """resnet-us as somebody else installed it: the same tensors, other preprocessing, another digest."""
-    import shutil
-
-    from app.encoders.weights import shipped_models
-
-    shutil.copytree(shipped_models() / "resnet-us", models / "resnet-us")
-    manifest = models / "resnet-us" / "manifest.toml"
-    manifest.write_text(manifest.read_text(encoding="utf-8").replace('fit = "pad"', 'fit = "crop"'), encoding="utf-8")
 
 
 def test_vectors_of_other_weights_are_refused_until_they_are_embedded_again(tmp_path, phantoms, query):
