@@ -11,12 +11,10 @@ TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-export SONOSEEK_DATA ?= $(DEMO)/data
-
-.PHONY: demo test test-long check openapi clean
+.PHONY: demo test check openapi clean
 
 demo: $(VENV)/.serving
-	@BIN=$(BIN) DEMO=$(DEMO) PORT=$(PORT) ONCE=$(ONCE) sh deploy/demo.sh
+	@SONOSEEK_DATA=$(DEMO)/data BIN=$(BIN) DEMO=$(DEMO) PORT=$(PORT) ONCE=$(ONCE) sh deploy/demo.sh
 
 test: $(VENV)/.dev
 	@sh deploy/test_packages.sh

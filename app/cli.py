@@ -3,21 +3,34 @@
 import csv
 import json
 import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from ulid import ULID
 
 from app.config import Settings
-from app.domain import Box
+from app.domain import MAX_K, Box
 from app.errors import BadInput, Misconfigured, SonoSeekError
 from app.logs import configure_logs
+from app.terminal import (
+    out,
+    print_error,
+    print_import,
+    print_libraries,
+    print_search,
+    print_unexpected,
+    progress_bar,
+    stage_progress,
+)
 
 if TYPE_CHECKING:
     from app.search.importer import ImportReport
-from app.terminal import out, print_error, print_import, print_libraries, print_search, progress_bar, stage_progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Encoders and their weights.")
@@ -36,6 +49,9 @@ def main() -> None:
     except SonoSeekError as error:
         print_error(error)
         sys.exit(error.exit_code)
+    except Exception as error:  # its text may quote what a library was given
+        print_unexpected(error)
+        sys.exit(1)
 
 
 @app.command()
@@ -64,7 +80,11 @@ def enrol(
     if on_conflict not in ("error", "skip", "update"):
         raise typer.BadParameter("--on-conflict is one of error, skip, update")
     rows = read_manifest(manifest, read_taxonomy(taxonomy) if taxonomy else None, attribute or ())
-    with running_service(_settings()) as service, progress_bar(f"enrolling {library}", len(rows.rows)) as advance:
+    with (
+        _map_writer(map_file) as write_map,
+        running_service(_settings()) as service,
+        progress_bar(f"enrolling {library}", len(rows.rows)) as advance,
+    ):
         report = service.importer.run(
             library,
             rows,
@@ -72,8 +92,7 @@ def enrol(
             allow_unmasked=allow_unmasked,
             progress=advance,
         )
-    if map_file:
-        _write_map(map_file, report.ids)
+        write_map(report.ids)
     if as_json:
         _print_json({**_public(report), "dropped": rows.dropped})
     else:
@@ -86,19 +105,20 @@ def enrol(
 def search(
     file: FileArgument,
     library: Annotated[str | None, typer.Option(help="Library to search; may be left out when there is one.")] = None,
-    k: Annotated[int, typer.Option(help="Number of neighbours.")] = 10,
+    k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Number of neighbours.")] = 10,
     encoder: Annotated[str | None, typer.Option(help="A loaded encoder.")] = None,
     where: Annotated[list[str] | None, typer.Option(help="KIND:VALUE; may be repeated.")] = None,
     frame: Annotated[int | None, typer.Option(help="Frame of a cine, from 1.")] = None,
     region: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 of the scan region.")] = None,
-    max_per_patient: Annotated[int | None, typer.Option(help="At most that many of one patient.")] = None,
+    scores: Annotated[str | None, typer.Option(help="Names, comma separated; empty for none.")] = None,
+    max_per_patient: Annotated[int | None, typer.Option(min=1, help="At most that many of one patient.")] = None,
     exclude_patient_id: Annotated[str | None, typer.Option(help="Patient whose references are left out.")] = None,
     include_self: Annotated[bool, typer.Option(help="Keep a reference that is the query itself.")] = False,
     as_json: Json = False,
 ) -> None:
     """Search the library for the references that look most like an image."""
     from app.api.schemas import SearchBody
-    from app.search.answer import ImageQuery, Wish, parse_condition
+    from app.search.answer import ImageQuery, Wish, parse_condition, parse_names
     from app.wiring import running_service
 
     wish = Wish(
@@ -106,6 +126,7 @@ def search(
         encoder=encoder,
         k=k,
         where=tuple(parse_condition(text) for text in where or ()),
+        scores=parse_names(scores),
         max_per_patient=max_per_patient,
         include_self=include_self,
     )
@@ -119,21 +140,29 @@ def search(
 
 
 @app.command()
-def compare(a: FileArgument, b: FileArgument, as_json: Json = False) -> None:
+def compare(
+    a: FileArgument,
+    b: FileArgument,
+    region_a: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 of the first scan region.")] = None,
+    region_b: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 of the second scan region.")] = None,
+    as_json: Json = False,
+) -> None:
     """Compare two images: distance of their embeddings and all scores."""
     from app.api.schemas import CompareBody
     from app.search.answer import ImageQuery
     from app.wiring import running_service
 
+    first = ImageQuery(a.read_bytes(), region=Box.parse(region_a) if region_a else None)
+    second = ImageQuery(b.read_bytes(), region=Box.parse(region_b) if region_b else None)
     with running_service(_settings()) as service:
-        comparison = service.comparer.compare(ImageQuery(a.read_bytes()), ImageQuery(b.read_bytes()))
+        comparison = service.comparer.compare(first, second)
     body = CompareBody.of(comparison, str(ULID()))
     if as_json:
         out.print_json(body.model_dump_json())
         return
-    out.print(f"distance {body.distance:.4f}, similarity {body.similarity:.4f} ({body.encoder.name})", highlight=False)
+    out.print(f"distance {body.distance:.4f}, similarity {body.similarity:.4f} ({body.encoder.name})")
     for name, value in body.scores.items():
-        out.print(f"{name}: {body.unavailable.get(name, '') if value is None else f'{value:.4g}'}", highlight=False)
+        out.print(f"{name}: {body.unavailable.get(name, '') if value is None else f'{value:.4g}'}")
 
 
 @app.command()
@@ -177,8 +206,6 @@ def evaluate(
     out.print(
         f"{library}: same {kind} in the first {figure.k}, the patient's own left out: {figure.mean:.2f} on average "
         f"(95 % interval by patient {low:.2f} to {high:.2f}), {figure.chance:.2f} by chance",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -202,8 +229,6 @@ def train(
     out.print(
         f"{trained.pictures} pictures, {len(trained.organs)} organs, {len(trained.groups)} groups; "
         f"loss {trained.losses[0]:.3f} at first, {trained.losses[-1]:.3f} at last; weights in {trained.folder}",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -221,7 +246,7 @@ def reembed(
         missing = len(service.catalogue.without_vector(library, chosen.digest))
         with progress_bar(f"embedding {library}", missing) as advance:
             embed_missing(service.catalogue, service.batcher, chosen, library, advance)
-    out.print(f"{missing} references embedded with {chosen.name}", highlight=False)
+    out.print(f"{missing} references embedded with {chosen.name}")
 
 
 @models.command("list")
@@ -248,7 +273,6 @@ def list_models(as_json: Json = False) -> None:
         state = "installed" if row["installed"] else "weights missing"
         out.print(
             f"{row['name']}: {row['dim']} dimensions, {row['params']:,} parameters, {row['licence']}, {state}",
-            highlight=False,
         )
 
 
@@ -277,8 +301,8 @@ def _settings() -> Settings:
     """The settings in force; raises Misconfigured ``bad_settings``."""
     try:
         settings = Settings()
-    except ValidationError as error:
-        names = ", ".join(".".join(str(part) for part in fault["loc"]) for fault in error.errors())
+    except (ValidationError, SettingsError, tomllib.TOMLDecodeError) as error:
+        names = _setting_names(error)
         raise Misconfigured(
             "bad_settings",
             f"these settings cannot be used: {names}",
@@ -288,11 +312,28 @@ def _settings() -> Settings:
     return settings
 
 
-def _write_map(path: Path, ids: dict[int, str]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+@contextmanager
+def _map_writer(path: Path | None) -> Iterator[Callable[[dict[int, str]], None]]:
+    """A function that writes manifest lines and reference ids; the file is opened before hours of work."""
+    if path is None:
+        yield lambda _ids: None
+        return
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise Misconfigured(
+            "map_unwritable", f"the map file cannot be written ({type(error).__name__})", hint="check --map"
+        ) from None
+    with file:
         writer = csv.writer(file)
         writer.writerow(["line", "reference_id"])
-        writer.writerows(sorted(ids.items()))
+        yield lambda ids: writer.writerows(sorted(ids.items()))
+
+
+def _setting_names(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return ", ".join(".".join(str(part) for part in fault["loc"]) for fault in error.errors())
+    return "sonoseek.toml is no TOML" if isinstance(error, tomllib.TOMLDecodeError) else "a room is no table"
 
 
 def _public(report: "ImportReport") -> dict[str, Any]:

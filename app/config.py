@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,7 +22,13 @@ def _split(value: object) -> object:
     return value
 
 
+def _plain(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Hosts and origins as browsers send them: lower case, no slash at the end."""
+    return tuple(name.rstrip("/").lower() for name in names)
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Addresses = Annotated[Names, AfterValidator(_plain)]
 
 
 class _Room(BaseModel):
@@ -34,11 +40,11 @@ class ServerSettings(_Room):
 
     host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback a key is required.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    allowed_hosts: Names = Field(
+    allowed_hosts: Addresses = Field(
         (),
         description="Names (comma separated) that a request's Host may carry beside localhost and the bound address.",
     )
-    allowed_origins: Names = Field(
+    allowed_origins: Addresses = Field(
         (), description="Origins (comma separated, as https://viewer.example) of other web pages that may call the API."
     )
     max_body_bytes: int = Field(64 * MIB, gt=0, description="Largest request body in bytes.")
@@ -69,13 +75,14 @@ class EncoderSettings(_Room):
 
     names: Names = Field(("resnet-us",), description="Encoders to load (comma separated); the first is the default.")
     batch_size: int = Field(16, gt=0, description="Most images in one forward pass.")
-    queue_size: int = Field(256, gt=0, description="Most images that may wait for the encoder.")
+    queue_size: int = Field(256, ge=32, description="Most images that may wait for the encoder, at least 32.")
     threads: int = Field(0, ge=0, description="Threads of one forward pass; 0 takes every core.")
 
 
 class ImageSettings(_Room):
     """Limits that hold before anything is decoded."""
 
+    max_bytes: int = Field(1024 * MIB, gt=0, description="Largest image file in bytes; uploads have their own limit.")
     max_pixels: int = Field(64_000_000, gt=0, description="Most pixels of one frame.")
     max_frames: int = Field(2000, gt=0, description="Most frames of one image.")
 

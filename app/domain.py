@@ -105,11 +105,6 @@ class Frame:
     pixels: Pixels
     facts: ImageFacts
 
-    @property
-    def is_grey(self) -> bool:
-        """Whether the picture has one channel."""
-        return self.pixels.ndim == 2
-
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -136,6 +131,10 @@ class Taxonomy:
 
     organs: Mapping[str, str] = field(default_factory=dict)
     diagnoses: Mapping[str, str] = field(default_factory=dict)
+
+    def updated(self, newer: Taxonomy) -> Taxonomy:
+        """What both say; where they differ, the newer one wins."""
+        return Taxonomy({**self.organs, **newer.organs}, {**self.diagnoses, **newer.diagnoses})
 
     def complete(self, labels: Labels) -> Labels:
         """The same labels with their groups filled in; groups that were given stay where the taxonomy is silent."""

@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from typing import TextIO
 
 import structlog
 
@@ -20,7 +21,7 @@ def configure_logs(level: str = "info", style: str = "console") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -31,6 +32,15 @@ def configure_logs(level: str = "info", style: str = "console") -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     _quieten_libraries()
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def _renderer(style: str) -> structlog.types.Processor:
@@ -54,7 +64,7 @@ def _without_messages(_logger: object, _method: str, event: structlog.types.Even
 
 def _quieten_libraries() -> None:
     # pydicom quotes header values in its warnings; alembic and httpx narrate.
-    for name in ("pydicom", "pylibjpeg", "PIL", "alembic", "httpx", "httpcore"):
+    for name in ("pydicom", "pylibjpeg", "PIL", "alembic", "httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

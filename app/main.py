@@ -12,6 +12,7 @@ from app.api.gate import Gate
 from app.api.problems import add_problem_handlers
 from app.api.router import router
 from app.config import Settings
+from app.logs import configure_logs
 from app.version import PURPOSE, VERSION
 from app.web.page import add_page
 from app.wiring import Opening, open_key, open_library
@@ -23,6 +24,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     Raises Misconfigured where the settings are unsafe, before anything is written; ``on_failure`` is called
     where loading fails.
     """
+    configure_logs(settings.log.level, settings.log.format)
     key = open_key(settings)
     opening = Opening(open_library(settings), on_failure)
 
@@ -44,6 +46,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
             allow_origins=settings.server.allowed_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Exclude-Patient-ID"],
+            expose_headers=["*"],
         )
     return app
 

@@ -38,10 +38,23 @@ def run_server(settings: Settings) -> None:
             timeout_graceful_shutdown=_LAST_REQUESTS_S,
         )
     )
-    server.run()
+    try:
+        server.run()
+    except SystemExit as end:
+        if end.code:  # uvicorn's way of saying that it could not start
+            raise _unusable_port(settings) from None
+        raise
     failure = app.state.opening.failure
     if failure is not None:
         raise failure
+
+
+def _unusable_port(settings: Settings) -> Misconfigured:
+    return Misconfigured(
+        "port_unusable",
+        f"the service cannot listen on {settings.server.host} port {settings.server.port}",
+        hint="another process may have it; SONOSEEK_SERVER__HOST and SONOSEEK_SERVER__PORT choose another",
+    )
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

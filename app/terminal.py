@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from app.errors import SonoSeekError
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:  # a command that prints no table must not pay for them
     from app.api.schemas import LibraryListBody, NeighbourBody, SearchBody
     from app.search.importer import ImportReport
 
-out = Console()
-err = Console(stderr=True)
+# Labels and names are printed as they are: nothing in them is markup, an emoji or a number to colour.
+out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+err = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 _LINE_EVERY_S = 10.0
 _NUMBERS = ("rank", "distance", "histogram", "mse")
@@ -58,8 +61,15 @@ def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
 
 def print_error(error: SonoSeekError) -> None:
     """An error and what can be done about it."""
-    err.print(f"[bold red]{error.code}[/]: {error.detail}", highlight=False, soft_wrap=True)
-    err.print(f"  {error.hint}", highlight=False, markup=False, soft_wrap=True)
+    err.print(Text(error.code, "bold red") + f": {error.detail}")
+    err.print(f"  {error.hint}")
+
+
+def print_unexpected(error: Exception) -> None:
+    """What nobody expected: its type and place, not its text, which may quote what a library was given."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    err.print(f"internal_error: {type(error).__name__} in {frame.name} ({frame.filename}:{frame.lineno})")
+    err.print("  this is a defect of SonoSeek: report this line")
 
 
 def print_search(body: SearchBody) -> None:
@@ -69,8 +79,6 @@ def print_search(body: SearchBody) -> None:
         f"{query.width} x {query.height} {query.format}, region {query.region} ({query.region_source}); "
         f"library {body.library.name} ({body.library.size} references), encoder {body.encoder.name}, "
         f"{body.timings_ms['total']:.0f} ms",
-        highlight=False,
-        soft_wrap=True,
     )
     out.print(_neighbour_table(body.neighbours))
     for evidence in body.evidence:
@@ -78,11 +86,9 @@ def print_search(body: SearchBody) -> None:
         out.print(
             f"  library label {evidence.kind} {evidence.label}: {evidence.found} of {len(body.neighbours)} carry it, "
             f"{evidence.expected:.1f} expected by chance{support}",
-            highlight=False,
-            soft_wrap=True,
         )
     for text in (*body.scope.warnings, *(f"{name}: {why}" for name, why in body.unavailable.items())):
-        out.print(f"  note: {text}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"  note: {text}")
 
 
 def print_libraries(libraries: list[LibraryListBody]) -> None:
@@ -101,12 +107,11 @@ def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:
     out.print(
         f"{report.added} added, {report.unchanged} unchanged, {report.updated} updated, "
         f"{report.skipped} skipped, {len(report.bad)} bad rows",
-        highlight=False,
     )
     if dropped:
-        out.print(f"columns not stored: {', '.join(dropped)} (--attribute NAME keeps one)", markup=False)
+        out.print(f"columns not stored: {', '.join(dropped)} (--attribute NAME keeps one)")
     for bad in report.bad:
-        out.print(f"  line {bad.line}: {bad.reason}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"  line {bad.line}: {bad.reason}")
 
 
 class _StageLines:
@@ -118,7 +123,7 @@ class _StageLines:
     def tell(self, stage: str, done: int, of: int) -> None:
         if time.monotonic() - self._last >= _LINE_EVERY_S:
             self._last = time.monotonic()
-            err.print(f"{stage}: {done} of {of}", highlight=False)
+            err.print(f"{stage}: {done} of {of}")
 
 
 def _line_progress(what: str, total: int) -> Callable[[int], None]:
@@ -158,5 +163,5 @@ def _cells(found: NeighbourBody) -> dict[str, str]:
     }
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _number(value: object, digits: int) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, float) else ""

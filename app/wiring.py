@@ -10,7 +10,7 @@ from app.config import Settings
 from app.encoders.batcher import Batcher
 from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore
-from app.errors import Conflict, Misconfigured, Unavailable
+from app.errors import Conflict, Misconfigured, NotFound, Unavailable
 from app.images.deidentify import Keyer
 from app.images.reader import ReadLimits
 from app.library.catalogue import Catalogue
@@ -81,7 +81,7 @@ def open_service(library: Library) -> Service:
     settings = library.settings
     batcher = _open_batcher(library)
     limits = ReadLimits(
-        max_bytes=settings.server.max_body_bytes,
+        max_bytes=settings.images.max_bytes,
         max_pixels=settings.images.max_pixels,
         max_frames=settings.images.max_frames,
     )
@@ -176,7 +176,7 @@ def _secret(settings: Settings, catalogue: Catalogue) -> bytes:
     if settings.security.hmac_key_file is not None:
         return read_secret(settings.security.hmac_key_file)
     path = settings.data / "hmac.key"
-    return make_secret(path) if catalogue.is_empty() and not path.exists() else read_secret(path)
+    return make_secret(path) if not catalogue.has_secret() and not path.exists() else read_secret(path)
 
 
 def _open_batcher(library: Library) -> Batcher:
@@ -186,7 +186,10 @@ def _open_batcher(library: Library) -> Batcher:
     if not settings.names:
         raise Misconfigured("no_encoder", "no encoder is named", hint="set SONOSEEK_ENCODERS__NAMES=resnet-us")
     use_threads(settings.threads)
-    encoders = [open_encoder(name, library.weights) for name in settings.names]
+    try:
+        encoders = [open_encoder(name, library.weights) for name in settings.names]
+    except NotFound as error:
+        raise Misconfigured(error.code, error.detail, hint=f"{error.hint}; see SONOSEEK_ENCODERS__NAMES") from None
     return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size)
 
 

@@ -8,6 +8,8 @@ if [ ! -f "$phantoms/manifest.csv" ]; then
     "$BIN/sonoseek" datasets phantoms "$phantoms"
 fi
 "$BIN/sonoseek" enrol demo "$phantoms/manifest.csv" --taxonomy "$phantoms/taxonomy.toml"
+# Nothing to do unless the weights have changed since the library was made.
+"$BIN/sonoseek" reembed demo >/dev/null
 printf '\n$ sonoseek search %s\n' "$query"
 "$BIN/sonoseek" search "$query" --library demo
 echo

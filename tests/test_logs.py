@@ -1,6 +1,5 @@
 """Log lines tell where something broke, and never what a library said about it."""
 
-import io
 import json
 import logging
 
@@ -11,14 +10,12 @@ from app.logs import configure_logs, get_logger
 
 
 @pytest.fixture
-def logs():
+def logs(capsys):
     """What has been written since, as a function."""
     root = logging.getLogger()
     handlers, level, config = root.handlers, root.level, structlog.get_config()
     configure_logs("info", "json")
-    written = io.StringIO()
-    root.handlers[0].setStream(written)
-    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     root.handlers = handlers
     root.setLevel(level)
     structlog.configure(**config)

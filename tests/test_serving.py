@@ -120,6 +120,15 @@ def shell(line, folder):
     return result.stdout
 
 
+def test_a_port_that_is_taken_is_said(served, demo_data):
+    _, port, _ = served
+    environment = {"SONOSEEK_DATA": str(demo_data), "SONOSEEK_SERVER__PORT": str(port), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "app", "serve"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 2
+    assert "port_unusable" in result.stderr
+
+
 def test_it_ends_cleanly(demo_data):
     with server(demo_data) as (process, _, _):
         process.send_signal(signal.SIGTERM)

@@ -1,27 +1,32 @@
-"""The named dependencies that routes are written in."""
+"""The named dependencies that routes are written in.
+
+All are ``async``: none of them waits for anything but the body, and a plain ``def`` would take a thread each.
+"""
 
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
+from fastapi.dependencies.models import Dependant
 
 from app.api.intake import Upload, read_upload
 from app.config import Settings
 from app.domain import Box
-from app.search.answer import ImageQuery, Wish, parse_condition
+from app.errors import BadInput
+from app.search.answer import ImageQuery, Wish, parse_condition, parse_names
 from app.wiring import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.opening.service()
     return service
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _request_id(request: Request) -> str:
+async def _request_id(request: Request) -> str:
     request_id: str = request.state.request_id
     return request_id
 
@@ -30,7 +35,7 @@ async def _upload(request: Request, settings: Annotated[Settings, Depends(_setti
     return await read_upload(request, settings.server)
 
 
-def _wish(
+async def _wish(
     library: Annotated[str | None, Query(description="Library to search; may be left out when there is one.")] = None,
     k: Annotated[int, Query(description="Number of neighbours, 1 to 1000.")] = 10,
     encoder: Annotated[str | None, Query(description="A loaded encoder; the default without it.")] = None,
@@ -49,13 +54,13 @@ def _wish(
         encoder=encoder,
         k=k,
         where=tuple(parse_condition(text) for text in where or ()),
-        scores=None if scores is None else tuple(name.strip() for name in scores.split(",") if name.strip()),
+        scores=parse_names(scores),
         max_per_patient=max_per_patient,
         include_self=include_self,
     )
 
 
-def _image_query(
+async def _image_query(
     upload: Annotated[Upload, Depends(_upload)],
     frame: Annotated[int | None, Query(description="Frame of a cine, from 1; the middle one without it.")] = None,
     region: Annotated[str | None, Query(description="x0,y0,x1,y1: the scan region, half open, in pixels.")] = None,
@@ -67,8 +72,42 @@ def _image_query(
         data=upload.file("image"),
         frame=frame,
         region=Box.parse(region) if region else None,
-        patient_id=upload.fields.get("exclude_patient_id") or x_exclude_patient_id,
+        patient_id=upload.fields.get("exclude_patient_id") or _header_text(x_exclude_patient_id),
     )
+
+
+def _header_text(value: str | None) -> str | None:
+    """A header's value as its sender wrote it: HTTP hands over latin-1, and curl sends UTF-8."""
+    if value is None:
+        return None
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Raise BadInput ``unknown_parameter`` for what a route does not know: a typo would be silently ignored."""
+    known = _query_names(request.scope["route"].dependant)
+    unknown = set(request.query_params) - set(known)
+    if "exclude_patient_id" in unknown:
+        raise BadInput(
+            "patient_in_url",
+            "a patient id must not be part of the address, which proxies log",
+            hint="send it as the form field exclude_patient_id or as the header X-Exclude-Patient-ID",
+        )
+    if unknown:
+        raise BadInput(
+            "unknown_parameter",
+            "the address has a parameter that this path does not know",
+            hint=f"parameters are: {', '.join(known) or 'none'}",
+        )
+
+
+def _query_names(dependant: Dependant) -> list[str]:
+    """The query parameters that a route and its dependencies declare."""
+    own = [field.alias for field in dependant.query_params]
+    return own + [name for part in dependant.dependencies for name in _query_names(part)]
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

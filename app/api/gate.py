@@ -1,9 +1,9 @@
 """What stands before every route: request id, Host and Origin, key, permit; behind it, the log line."""
 
 import asyncio
+import re
 import threading
 import time
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -17,6 +17,7 @@ from app.logs import get_logger
 from app.security.keys import BearerKey
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
 _PAGE = "/"
 _FREE = ("/health/", "/static/", "/docs")
 _FREE_EXACTLY = {_PAGE, "/version", "/openapi.json", "/favicon.ico"}
@@ -30,8 +31,8 @@ class Gate:
     def __init__(self, app: ASGIApp, *, settings: ServerSettings, key: BearerKey | None) -> None:
         self._app = app
         self._key = key
-        self._hosts = _LOCAL_NAMES | {settings.host.lower()} | {name.lower() for name in settings.allowed_hosts}
-        self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
+        self._hosts = _LOCAL_NAMES | {settings.host.lower()} | set(settings.allowed_hosts)
+        self._origins = set(settings.allowed_origins)
         self._permits = threading.BoundedSemaphore(settings.permits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +69,7 @@ class Gate:
             self._check_key(self._key, headers)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
+        if scope["method"] != "POST" and not scope["path"].endswith("/neighbours"):
             await self._app(scope, receive, send)
             return
         if not self._permits.acquire(blocking=False):
@@ -95,7 +96,7 @@ class Gate:
         navigation = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
         if navigation and scope["path"] == _PAGE:
             return
-        own = origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        own = origin is None or _is_own(origin, headers.get("host", ""))
         if headers.get("sec-fetch-site") == "cross-site" or not own:
             raise Refused(
                 "foreign_origin",
@@ -154,8 +155,12 @@ def _is_free(path: str) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header, without port and brackets."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header, without port and brackets; empty for what is no host."""
+    match = _HOST.fullmatch(host)
+    return match["name"].strip("[]").lower() if match else ""
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether an Origin is that of this service as the caller addressed it."""
+    scheme, separator, rest = origin.partition("://")
+    return separator == "://" and scheme in ("http", "https") and rest.lower() == host.lower()

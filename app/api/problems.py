@@ -82,4 +82,6 @@ def _http(request: Request, error: Exception) -> Response:
         problem = Problem(405, "wrong_method", "this path answers another method", hint="see /docs")
     else:
         problem = Problem(error.status_code, "http_error", "the request cannot be answered", hint="see /docs")
-    return problem_response(problem, request.state.request_id)
+    response = problem_response(problem, request.state.request_id)
+    response.headers.update(error.headers or {})  # such as Allow
+    return response

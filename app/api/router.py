@@ -1,8 +1,9 @@
 """All routes of the HTTP contract."""
 
-from fastapi import APIRouter, Security
+from fastapi import APIRouter, Depends, Security
 from fastapi.security import HTTPBearer
 
+from app.api.dependencies import refuse_unknown_parameters
 from app.api.routes import compare, frame, health, libraries, references, search
 from app.api.schemas import ProblemBody
 
@@ -13,5 +14,5 @@ _KEY = HTTPBearer(auto_error=False, description="The key, where the service asks
 
 router = APIRouter(responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
 for part in (search, frame, compare, references, libraries):
-    router.include_router(part.router, dependencies=[Security(_KEY)])
+    router.include_router(part.router, dependencies=[Security(_KEY), Depends(refuse_unknown_parameters)])
 router.include_router(health.router)

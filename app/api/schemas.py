@@ -1,7 +1,6 @@
 """The bodies of the HTTP contract, and how answers become them."""
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,12 +39,8 @@ class DreamSimBody(Body):
     similarity: float
 
 
-class ScoresBody(BaseModel):
-    """Scores of two canvases; null where unavailable, absent where not asked for."""
-
-    histogram: float | None = None
-    mse: float | None = None
-    dreamsim: DreamSimBody | None = None
+Scores = dict[str, float | DreamSimBody | None]
+"""Name -> value of those that were asked for; null where it is unavailable."""
 
 
 class QueryBody(BaseModel):
@@ -116,7 +111,7 @@ class NeighbourBody(BaseModel):
     similarity: float
     labels: LabelsBody
     attributes: dict[str, str]
-    scores: dict[str, Any]
+    scores: Scores
     image: str
 
 
@@ -225,7 +220,7 @@ class CompareBody(BaseModel):
     request_id: str
     distance: float
     similarity: float
-    scores: dict[str, Any]
+    scores: Scores
     encoder: EncoderBody
     unavailable: dict[str, str]
 

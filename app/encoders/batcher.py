@@ -54,7 +54,7 @@ class Batcher:
         if name not in self.encoders:
             raise NotFound(
                 "unknown_encoder",
-                f"no encoder named {name!r} is loaded",
+                "no encoder of that name is loaded",
                 hint=f"loaded are: {', '.join(self.encoders)}; SONOSEEK_ENCODERS__NAMES loads others",
             )
         return self.encoders[name]

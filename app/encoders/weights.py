@@ -69,6 +69,6 @@ class WeightStore:
             return WeightsFolder(folder, read_manifest(folder))
         raise NotFound(
             "unknown_encoder",
-            f"there is no encoder named {name!r}",
+            "there is no encoder of that name",
             hint=f"encoders are: {', '.join(self.names()) or 'none'}",
         )

@@ -1,11 +1,13 @@
 """All queries: libraries, references, labels, canvases and vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Pixels, Taxonomy, Vectors
@@ -16,10 +18,21 @@ from app.library.reference import (
     LibraryInfo,
     NewReference,
     Reference,
+    check_library_name,
     identity_of,
     reference_id,
 )
-from app.library.rows import canvas_of, label_columns, labels_of, new_rows, reference_of, vector_bytes
+from app.library.rows import (
+    canvas_of,
+    canvas_values,
+    embedding_values,
+    frame_columns,
+    label_columns,
+    labels_of,
+    new_rows,
+    reference_of,
+    vector_bytes,
+)
 from app.library.tables import (
     CanvasRow,
     EmbeddingRow,
@@ -68,9 +81,9 @@ class Catalogue:
 
     # -- the secret ------------------------------------------------------------------------------------
 
-    def is_empty(self) -> bool:
-        """Whether no secret has ever been used with this database."""
-        return self.secret_check() is None
+    def has_secret(self) -> bool:
+        """Whether a secret has been used with this database."""
+        return self.secret_check() is not None
 
     def secret_check(self) -> str | None:
         """The check value of the secret that this database was filled with."""
@@ -119,7 +132,8 @@ class Catalogue:
             return Taxonomy(**_library(session, name).taxonomy)
 
     def put_library(self, name: str, taxonomy: Taxonomy | None = None) -> None:
-        """Create a library, or replace the taxonomy of one that exists."""
+        """Create a library, or replace the taxonomy of one that exists; raises BadInput ``bad_library_name``."""
+        check_library_name(name)
         wanted = None if taxonomy is None else {"organs": dict(taxonomy.organs), "diagnoses": dict(taxonomy.diagnoses)}
         with Session(self._writing) as session, session.begin():
             row = session.scalar(select(LibraryRow).where(LibraryRow.name == name))
@@ -144,44 +158,74 @@ class Catalogue:
     # -- references ------------------------------------------------------------------------------------
 
     def add(self, library: str, new: Sequence[NewReference], *, actor: str = "local") -> list[str]:
-        """Store references, files first, then all rows in one transaction; returns their ids.
+        """Store references, files before all rows in one transaction; returns their ids.
 
         Raises Conflict ``external_id_taken`` or ``already_enrolled``.
         """
         ids = [reference_id(library, identity_of(item.facts)) for item in new]
-        for key, item in zip(ids, new, strict=True):
-            self.files.write(key, item.png)
         with Session(self._writing) as session, session.begin():
             row = _library(session, library)
             _refuse_taken(session, row.id, ids, new)
-            for table, values in new_rows(row.id, ids, new, actor):
-                session.execute(insert(table), values)
-            row.version += 1
+            with self._files_or_none(ids, new):
+                for table, values in new_rows(row.id, ids, new, actor):
+                    session.execute(insert(table), values)
+                row.version += 1
+                session.commit()
         return ids
 
-    def relabel(self, key: str, labels: Labels, attributes: dict[str, str], *, actor: str = "local") -> None:
-        """Replace the labels of a reference and append to its history."""
+    @contextmanager
+    def _files_or_none(self, ids: Sequence[str], new: Sequence[NewReference]) -> Iterator[None]:
+        """The frames of new references, written before their rows and taken away if those do not come."""
+        try:
+            for key, item in zip(ids, new, strict=True):
+                self.files.write(key, item.png)
+            yield
+        except BaseException:
+            self.files.delete(ids)
+            raise
+
+    def update(
+        self,
+        key: str,
+        labels: Labels,
+        attributes: Mapping[str, str],
+        *,
+        patient_key: str | None = None,
+        external_id: str | None = None,
+        actor: str = "local",
+    ) -> None:
+        """Replace the labels and attributes of a reference; None leaves patient and external id as they are.
+
+        Other labels are appended to its history.
+        """
         with Session(self._writing) as session, session.begin():
-            session.execute(
-                update(ReferenceRow)
-                .where(ReferenceRow.id == key)
-                .values(**label_columns(labels), attributes=attributes)
-            )
-            session.add(LabelHistoryRow(reference_id=key, actor=actor, labels=asdict(labels)))
-            library_id = select(ReferenceRow.library_id).where(ReferenceRow.id == key).scalar_subquery()
-            session.execute(
-                update(LibraryRow).where(LibraryRow.id == library_id).values(version=LibraryRow.version + 1)
-            )
+            row = _reference_row(session, key)
+            if labels != labels_of({kind: getattr(row, kind) for kind in LABEL_KINDS}):
+                session.add(LabelHistoryRow(reference_id=key, actor=actor, labels=asdict(labels)))
+            for name, value in {**label_columns(labels), "attributes": dict(attributes)}.items():
+                setattr(row, name, value)
+            row.patient_key = patient_key or row.patient_key
+            row.external_id = external_id or row.external_id
+            _bump(session, row)
+
+    def recrop(self, key: str, new: NewReference) -> None:
+        """Replace the frame of a reference, and with it its canvas and all its vectors."""
+        with Session(self._writing) as session, session.begin():
+            row = _reference_row(session, key)
+            for name, value in frame_columns(new).items():
+                setattr(row, name, value)
+            session.execute(delete(EmbeddingRow).where(EmbeddingRow.reference_id == key))
+            session.execute(delete(CanvasRow).where(CanvasRow.reference_id == key))
+            session.execute(insert(CanvasRow), [canvas_values(key, new)])
+            session.execute(insert(EmbeddingRow), [embedding_values(key, new)])
+            _bump(session, row)
+            self.files.write(key, new.png)
 
     def get(self, key: str) -> Reference:
         """One reference; raises NotFound ``unknown_reference``."""
         found = self.get_many([key])
         if not found:
-            raise NotFound(
-                "unknown_reference",
-                "there is no reference with that id",
-                hint="ids come from a search or from an enrolment's map file",
-            )
+            raise _unknown_reference()
         return found[0]
 
     def get_many(self, keys: Sequence[str]) -> list[Reference]:
@@ -201,18 +245,13 @@ class Catalogue:
             rows = session.scalars(
                 select(LabelHistoryRow).where(LabelHistoryRow.reference_id == key).order_by(LabelHistoryRow.id)
             )
-            return [LabelChange(row.at, row.actor, labels_of(row.labels)) for row in rows]
+            return [LabelChange(row.at.replace(tzinfo=UTC), row.actor, labels_of(row.labels)) for row in rows]
 
     def canvases(self, keys: Sequence[str]) -> dict[str, tuple[Pixels, NDArray[np.int64]]]:
         """Id -> (canvas, histogram) of some references."""
         with Session(self._engine) as session:
             rows = session.scalars(select(CanvasRow).where(CanvasRow.reference_id.in_(keys)))
             return {row.reference_id: canvas_of(row) for row in rows}
-
-    def patient_key_of(self, key: str) -> str | None:
-        """The patient key of a reference."""
-        with Session(self._engine) as session:
-            return session.scalar(select(ReferenceRow.patient_key).where(ReferenceRow.id == key))
 
     def all_ids(self) -> set[str]:
         """The ids of all references in all libraries."""
@@ -279,13 +318,23 @@ class Catalogue:
 
     def add_vectors(self, library: str, encoder: str, digest: str, keys: Sequence[str], vectors: Vectors) -> None:
         """Store vectors (n, dim) of references that have none under this digest."""
-        values = [
-            {"reference_id": key, "digest": digest, "encoder": encoder, "vector": vector_bytes(vector)}
-            for key, vector in zip(keys, vectors, strict=True)
-        ]
         with Session(self._writing) as session, session.begin():
-            session.execute(insert(EmbeddingRow), values)
-            _library(session, library).version += 1
+            # Another process may embed the same library: what it stored meanwhile is the same.
+            there = set(
+                session.scalars(
+                    select(EmbeddingRow.reference_id).where(
+                        EmbeddingRow.digest == digest, EmbeddingRow.reference_id.in_(keys)
+                    )
+                )
+            )
+            values = [
+                {"reference_id": key, "digest": digest, "encoder": encoder, "vector": vector_bytes(vector)}
+                for key, vector in zip(keys, vectors, strict=True)
+                if key not in there
+            ]
+            if values:
+                session.execute(insert(EmbeddingRow), values)
+                _library(session, library).version += 1
 
 
 def _library(session: Session, name: str) -> LibraryRow:
@@ -294,10 +343,29 @@ def _library(session: Session, name: str) -> LibraryRow:
         known = session.scalars(select(LibraryRow.name).order_by(LibraryRow.name)).all()
         raise NotFound(
             "unknown_library",
-            f"there is no library named {name!r}",
+            "there is no library of that name",
             hint=f"libraries are: {', '.join(known)}" if known else "enrol one first: sonoseek enrol NAME MANIFEST",
         )
     return row
+
+
+def _reference_row(session: Session, key: str) -> ReferenceRow:
+    row = session.get(ReferenceRow, key)
+    if row is None:
+        raise _unknown_reference()
+    return row
+
+
+def _unknown_reference() -> NotFound:
+    return NotFound(
+        "unknown_reference",
+        "there is no reference with that id",
+        hint="ids come from a search or from an enrolment's map file",
+    )
+
+
+def _bump(session: Session, row: ReferenceRow) -> None:
+    session.execute(update(LibraryRow).where(LibraryRow.id == row.library_id).values(version=LibraryRow.version + 1))
 
 
 def _regroup(session: Session, library_id: int, taxonomy: Taxonomy) -> None:

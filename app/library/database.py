@@ -14,19 +14,24 @@ HEAD = "0001"
 """The newest migration. Kept here so that a start with an up-to-date database need not import Alembic."""
 
 
+class NewerDatabase(Exception):
+    """The database was made by migrations that this version does not have."""
+
+
 def open_database(url: str) -> Engine:
     """Connect and bring the tables up to date; raises Misconfigured ``database_unusable``."""
     try:
-        engine = create_engine(url, pool_size=_POOL, max_overflow=_POOL)
+        # Parameters hold labels and keys: they are no business of an error's text.
+        engine = create_engine(url, pool_size=_POOL, max_overflow=_POOL, hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
-        _migrate(engine, url)
-    except (SQLAlchemyError, OSError) as error:
+        _migrate(engine)
+    except (SQLAlchemyError, OSError, ImportError, TypeError, NewerDatabase) as error:
         raise Misconfigured(
             "database_unusable",
             f"the database cannot be opened ({type(error).__name__})",
-            hint="check that the data directory exists, is writable and is not damaged, "
-            "and SONOSEEK_LIBRARY__DATABASE_URL where it is set",
+            hint="check that the data directory exists, is writable and is not damaged, that no newer version "
+            "of SonoSeek made the database, and SONOSEEK_LIBRARY__DATABASE_URL where it is set",
         ) from error
     return engine
 
@@ -42,11 +47,11 @@ def _prepare_sqlite(engine: Engine) -> None:
         # and two reads of one answer could then see two versions.
         connection.isolation_level = None
         for pragma in (
+            "busy_timeout=15000",  # first: the others may have to wait for another process
             "journal_mode=WAL",
             "synchronous=NORMAL",
             "foreign_keys=ON",
             "secure_delete=ON",
-            "busy_timeout=15000",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -56,21 +61,32 @@ def _prepare_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
-def _migrate(engine: Engine, url: str) -> None:
-    if _revision(engine) == HEAD:
-        return
+def _migrate(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if _revision(connection) == HEAD:
+            return
+    # Several processes may start on an empty directory: one holds the write lock, the others look again.
+    with engine.execution_options(writes=True).begin() as connection:
+        if _revision(connection) != HEAD:
+            _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["engine"] = engine
-    command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise NewerDatabase from error
 
 
-def _revision(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return revision
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision

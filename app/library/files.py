@@ -3,7 +3,9 @@
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from app.errors import Misconfigured
 
@@ -24,12 +26,12 @@ class FrameFiles:
         """Store a frame: temporary name, fsync, rename."""
         path = self.path(reference_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        # A random name: two containers on one volume may have equal process ids.
+        with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
             file.write(png)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        Path(file.name).replace(path)
 
     def read(self, reference_id: str) -> bytes:
         """The PNG of a reference; raises Misconfigured ``frame_missing``."""
@@ -53,11 +55,10 @@ class FrameFiles:
         Young ones stay: another process may be between writing a file and its row.
         """
         limit = time.time() - _ORPHAN_AGE_S
-        orphans = [
-            path
-            for path in self._root.glob("*/*")
-            if (path.suffix == ".tmp" or path.stem not in known) and path.stat().st_mtime < limit
-        ]
-        for path in orphans:
-            path.unlink(missing_ok=True)
-        return len(orphans)
+        swept = 0
+        for path in self._root.glob("*/*"):
+            with suppress(FileNotFoundError):  # a writer has just renamed it
+                if (path.suffix == ".tmp" or path.stem not in known) and path.stat().st_mtime < limit:
+                    path.unlink()
+                    swept += 1
+        return swept

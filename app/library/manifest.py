@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.domain import ATTRIBUTES, Box, Labels, Taxonomy, unique
+from app.domain import ATTRIBUTES, LABEL_KINDS, Box, Labels, Taxonomy, unique
 from app.errors import BadInput, SonoSeekError
 
 COLUMNS = (
@@ -53,6 +53,7 @@ def read_manifest(path: Path, taxonomy: Taxonomy | None = None, extra_attributes
     """Read a CSV manifest; raises BadInput ``bad_manifest`` where the file as a whole is unusable."""
     wanted = (*ATTRIBUTES, *extra_attributes)
     header, records = _records(path)
+    _check_attributes(extra_attributes, header)
     dropped = tuple(name for name in header if name not in COLUMNS and name not in wanted)
     parsed: list[ManifestRow] = []
     bad: list[BadRow] = []
@@ -65,6 +66,18 @@ def read_manifest(path: Path, taxonomy: Taxonomy | None = None, extra_attributes
         except SonoSeekError as error:
             bad.append(BadRow(line, error.detail))
     return Manifest(parsed, bad, dropped, taxonomy or Taxonomy(organs=groups))
+
+
+def _check_attributes(names: Sequence[str], header: Sequence[str]) -> None:
+    for name in names:
+        if name in COLUMNS or name in LABEL_KINDS:
+            raise BadInput(
+                "bad_attribute",
+                f"the column {name!r} has a meaning of its own and cannot be an attribute",
+                hint="attributes are stored and returned as they are",
+            )
+        if name not in header:
+            raise BadInput("bad_attribute", f"there is no column named {name!r}", hint="check --attribute")
 
 
 def read_taxonomy(path: Path) -> Taxonomy:

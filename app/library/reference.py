@@ -1,5 +1,6 @@
 """What a reference is, before it is stored and after."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import ImageFacts, Labels, Pixels
+from app.errors import BadInput
 
 _NAMESPACE = uuid.UUID("6f1f3a5e-52a5-5c0e-9e0b-6d5a1f0c7b11")
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_library_name(name: str) -> None:
+    """Raise BadInput ``bad_library_name`` for what could not stand in an address or a file name."""
+    if not _NAME.fullmatch(name):
+        raise BadInput(
+            "bad_library_name",
+            "a library's name is made of 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with none of . _ -",
+            hint="choose a name such as fetal or early-2026",
+        )
 
 
 def identity_of(facts: ImageFacts) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -9,44 +10,55 @@ from numpy.typing import NDArray
 
 from app.domain import LABEL_KINDS, Box, ImageFacts, Labels, Pixels, RegionSource
 from app.library.reference import NewReference, Reference, identity_of
-from app.library.tables import CanvasRow, EmbeddingRow, LabelHistoryRow, ReferenceRow
+from app.library.tables import CanvasRow, EmbeddingRow, LabelHistoryRow, ReferenceRow, Table
 
 
 def new_rows(
-    library_id: int, ids: list[str], new: Sequence[NewReference], actor: str
-) -> list[tuple[Any, list[dict[str, Any]]]]:
+    library_id: int, ids: Sequence[str], new: Sequence[NewReference], actor: str
+) -> list[tuple[type[Table], list[dict[str, Any]]]]:
     """The rows of some references, table by table, parents first."""
     pairs = list(zip(ids, new, strict=True))
     return [
         (ReferenceRow, [_reference_values(library_id, key, item) for key, item in pairs]),
-        (
-            CanvasRow,
-            [
-                {
-                    "reference_id": key,
-                    "canvas": item.canvas.tobytes(),
-                    "histogram": item.histogram.astype("<i8").tobytes(),
-                }
-                for key, item in pairs
-            ],
-        ),
-        (
-            EmbeddingRow,
-            [
-                {
-                    "reference_id": key,
-                    "digest": item.digest,
-                    "encoder": item.encoder,
-                    "vector": vector_bytes(item.vector),
-                }
-                for key, item in pairs
-            ],
-        ),
+        (CanvasRow, [canvas_values(key, item) for key, item in pairs]),
+        (EmbeddingRow, [embedding_values(key, item) for key, item in pairs]),
         (
             LabelHistoryRow,
             [{"reference_id": key, "actor": actor, "labels": asdict(item.labels)} for key, item in pairs],
         ),
     ]
+
+
+def canvas_values(key: str, item: NewReference) -> dict[str, Any]:
+    """The row of a reference's canvas and histogram."""
+    return {
+        "reference_id": key,
+        "canvas": item.canvas.tobytes(),
+        "histogram": item.histogram.astype("<i8").tobytes(),
+    }
+
+
+def embedding_values(key: str, item: NewReference) -> dict[str, Any]:
+    """The row of a reference's vector."""
+    return {
+        "reference_id": key,
+        "digest": item.digest,
+        "encoder": item.encoder,
+        "vector": vector_bytes(item.vector),
+    }
+
+
+def frame_columns(item: NewReference) -> dict[str, Any]:
+    """The columns that follow from how a frame was cropped."""
+    facts = item.facts
+    return {
+        "width": facts.width,
+        "height": facts.height,
+        "region": list(facts.region) if facts.region else None,
+        "region_source": facts.region_source.value,
+        "frame_digest": item.frame_digest,
+        "fingerprint": item.fingerprint,
+    }
 
 
 def _reference_values(library_id: int, key: str, item: NewReference) -> dict[str, Any]:
@@ -60,19 +72,14 @@ def _reference_values(library_id: int, key: str, item: NewReference) -> dict[str
         "attributes": dict(item.attributes),
         "sha256": facts.sha256,
         "format": facts.format,
-        "width": facts.width,
-        "height": facts.height,
         "frame": facts.frame,
-        "region": list(facts.region) if facts.region else None,
-        "region_source": facts.region_source.value,
-        "frame_digest": item.frame_digest,
+        **frame_columns(item),
         "modality": facts.modality,
         "manufacturer": facts.manufacturer,
         "model": facts.model,
         "patient_key": item.patient_key,
         "study_key": facts.study_key,
         "instance_key": facts.instance_key,
-        "fingerprint": item.fingerprint,
     }
 
 
@@ -128,5 +135,5 @@ def reference_of(row: ReferenceRow, library: str) -> Reference:
             instance_key=row.instance_key,
         ),
         frame_digest=row.frame_digest,
-        enrolled_at=row.enrolled_at,
+        enrolled_at=row.enrolled_at.replace(tzinfo=UTC),
     )

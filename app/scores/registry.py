@@ -50,7 +50,7 @@ def chosen_scores(names: Iterable[str] | None) -> tuple[str, ...]:
     if unknown:
         raise BadInput(
             "unknown_score",
-            f"there is no score named {unknown[0]!r}",
+            "there is no score of that name",
             hint=f"scores are {', '.join(SCORES)}; write scores= for none",
         )
     return chosen

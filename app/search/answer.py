@@ -96,3 +96,8 @@ def parse_condition(text: str) -> Condition:
             "bad_filter", "a filter is not of the form KIND:VALUE", hint="write where=organ:femur, for example"
         )
     return kind, value
+
+
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Names between commas; None, which means all, stays None."""
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())

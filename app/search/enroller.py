@@ -71,12 +71,11 @@ class Enroller:
                 hint="give region=x0,y0,x1,y1, or --allow-unmasked where the picture carries no name",
             )
         self._refuse_identity(enrolment.external_id, frame.facts)
-        patient_id = (enrolment.patient_id or "").strip()
         return ReadyImage(
             frame=frame,
             labels=enrolment.labels,
             attributes=enrolment.attributes,
-            patient_key=self._keyer.patient_key(patient_id) if patient_id else frame.facts.patient_key,
+            patient_key=self.patient_key(enrolment.patient_id) or frame.facts.patient_key,
             external_id=enrolment.external_id,
         )
 
@@ -89,6 +88,15 @@ class Enroller:
             for image, vector in zip(images, vectors, strict=True)
         ]
         return self._catalogue.add(library, new, actor=actor)
+
+    def recrop(self, key: str, image: ReadyImage) -> None:
+        """Replace the frame of a reference by the same image's new one."""
+        vector = self._batcher.encode(self._encoder, [image.frame], deadline_s=600)[0]
+        self._catalogue.recrop(key, self._new_reference(image, vector))
+
+    def patient_key(self, patient_id: str | None) -> str | None:
+        """The key of a patient id; None where there is none."""
+        return self._keyer.patient_key(patient_id) if patient_id and patient_id.strip() else None
 
     def _refuse_identity(self, external_id: str | None, facts: ImageFacts) -> None:
         if external_id is not None and self._keyer.identity_key(external_id) in facts.identity_keys:

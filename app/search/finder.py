@@ -2,7 +2,9 @@
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from app.domain import Frame, ImageFacts, Vectors
 from app.encoders.base import Encoder
@@ -25,6 +27,9 @@ from app.search.stopwatch import Stopwatch
 _DECODERS = min(4, os.cpu_count() or 1)
 """Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
 
+_CANVASES = 64
+"""Canvases in memory at once while scores are computed; each takes 66 kB."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Query:
@@ -34,7 +39,7 @@ class _Query:
     vector: Vectors
     scores: ScoreInput
     self_id: str
-    patient_key: str | None
+    patient_keys: frozenset[str]
     is_reference: bool
 
 
@@ -74,7 +79,7 @@ class Finder:
             vector=vector,
             scores=score_input,
             self_id=reference_id(library, identity_of(frame.facts)),
-            patient_key=self._patient_key(query, frame.facts),
+            patient_keys=self._patient_keys(query, frame.facts),
             is_reference=False,
         )
         return self._answer(asked, wish, encoder, library, scores, judge_scope(frame.facts), watch)
@@ -100,7 +105,7 @@ class Finder:
             vector=vector,
             scores=ScoreInput(canvas, histogram),
             self_id=key,
-            patient_key=reference.facts.patient_key,
+            patient_keys=frozenset({own} if (own := reference.facts.patient_key) else ()),
             is_reference=True,
         )
         scope = Scope("unknown", ())
@@ -138,10 +143,10 @@ class Finder:
             )
         return names[0]
 
-    def _patient_key(self, query: ImageQuery, facts: ImageFacts) -> str | None:
-        if query.patient_id and query.patient_id.strip():
-            return self._keyer.patient_key(query.patient_id)
-        return facts.patient_key
+    def _patient_keys(self, query: ImageQuery, facts: ImageFacts) -> frozenset[str]:
+        """Whom to leave out: the patient that the caller names and the one that the header names."""
+        named = self._keyer.patient_key(query.patient_id) if query.patient_id and query.patient_id.strip() else None
+        return frozenset(key for key in (named, facts.patient_key) if key is not None)
 
     def _answer(
         self,
@@ -160,7 +165,7 @@ class Finder:
                 asked.vector,
                 wish,
                 self_id=asked.self_id,
-                patient_key=asked.patient_key,
+                patient_keys=asked.patient_keys,
                 without_own_patient=asked.is_reference,
             )
             evidence = weigh_evidence(
@@ -171,7 +176,7 @@ class Finder:
         return Answer(
             facts=asked.facts,
             reference_id=asked.self_id if asked.self_id in snapshot.row_of else None,
-            patient_excluded=asked.patient_key is not None,
+            patient_excluded=bool(asked.patient_keys),
             library=snapshot.info,
             encoder=describe(encoder),
             engine=snapshot.index.engine,
@@ -186,14 +191,23 @@ class Finder:
     def _neighbours(self, snapshot: Snapshot, hits: Hits, query: ScoreInput, names: tuple[str, ...]) -> list[Neighbour]:
         keys = [snapshot.ids[row] for row in hits.rows]
         distances = dict(zip(keys, hits.distances.tolist(), strict=True))
-        references = self._catalogue.get_many(keys)
-        canvases = self._catalogue.canvases(keys) if names else {}
-        inputs = [ScoreInput(*canvases[found.id]) for found in references] if names else []
-        scored = score_pairs(query, inputs, names) if names else [{} for _ in references]
+        scores = self._scores(keys, query, names)
+        references = [found for found in self._catalogue.get_many(keys) if found.id in scores]
         return [
-            Neighbour(rank, reference, distances[reference.id], scores)
-            for rank, (reference, scores) in enumerate(zip(references, scored, strict=True), start=1)
+            Neighbour(rank, reference, distances[reference.id], scores[reference.id])
+            for rank, reference in enumerate(references, start=1)
         ]
+
+    def _scores(self, keys: list[str], query: ScoreInput, names: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
+        """Scores by id; what has been deleted meanwhile is left out."""
+        if not names:
+            return {key: {} for key in keys}
+        scores: dict[str, Mapping[str, Any]] = {}
+        for start in range(0, len(keys), _CANVASES):
+            canvases = self._catalogue.canvases(keys[start : start + _CANVASES])
+            scored = score_pairs(query, [ScoreInput(*canvas) for canvas in canvases.values()], names)
+            scores.update(zip(canvases, scored, strict=True))
+        return scores
 
 
 def describe(encoder: Encoder) -> EncoderInfo:

@@ -1,6 +1,5 @@
 """Which references count as one patient: those with one key, and near-duplicates where there is none."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,46 +16,47 @@ _BANDS = 8
 
 def group_patients(patient_keys: Sequence[str | None], fingerprints: Sequence[str]) -> NDArray[np.int64]:
     """A group number per row: equal for rows of one patient; without a patient, for near-duplicates."""
-    parents = np.arange(len(patient_keys))
+    groups = np.arange(len(patient_keys))
     first_of: dict[str, int] = {}
     unknown = []
     for row, key in enumerate(patient_keys):
         if key is None:
             unknown.append(row)
         else:
-            parents[row] = first_of.setdefault(key, row)
-    _join_near_duplicates(parents, np.asarray(unknown, dtype=np.int64), fingerprints)
-    return np.asarray([_root(parents, row) for row in range(len(parents))], dtype=np.int64)
+            groups[row] = first_of.setdefault(key, row)
+    if unknown:
+        rows = np.asarray(unknown, dtype=np.int64)
+        hashes = np.asarray([int(fingerprints[row], 16) for row in unknown], dtype=np.uint64)
+        groups[rows] = rows[_near_duplicates(hashes)]
+    return groups
 
 
-def _join_near_duplicates(parents: NDArray[np.int64], rows: NDArray[np.int64], fingerprints: Sequence[str]) -> None:
-    """Union rows whose hashes are near.
-
-    Two hashes that differ in fewer bits than there are bands agree in at least one whole band, so only
-    rows that share a band are compared.
-    """
-    hashes = np.asarray([int(fingerprints[row], 16) for row in rows], dtype=np.uint64)
+def _near_duplicates(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each hash the place of the first of its group."""
+    distinct, first, place_of = np.unique(hashes, return_index=True, return_inverse=True)
+    parents = np.arange(len(distinct))
+    # Two hashes that differ in fewer bits than there are bands agree in at least one whole band,
+    # so only hashes that share a band are compared.
     for band in range(_BANDS):
-        values = (hashes >> np.uint64(8 * band)) & np.uint64(0xFF)
-        members: dict[int, list[int]] = defaultdict(list)
-        for place, value in enumerate(values.tolist()):
-            members[value].append(place)
-        for places in members.values():
-            _join_band(parents, rows, hashes, np.asarray(places))
+        values = (distinct >> np.uint64(8 * band)) & np.uint64(0xFF)
+        order = np.argsort(values, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(values[order])) + 1):
+            _join(parents, distinct, members)
+    return first[_roots(parents, np.arange(len(distinct)))][place_of]
 
 
-def _join_band(
-    parents: NDArray[np.int64], rows: NDArray[np.int64], hashes: NDArray[np.uint64], places: NDArray[np.int64]
-) -> None:
-    for position, place in enumerate(places[:-1]):
-        others = places[position + 1 :]
-        bits = np.bitwise_count(hashes[others] ^ hashes[place])
-        for other in others[bits <= NEAR_DUPLICATE_BITS]:
-            a, b = sorted((_root(parents, rows[place]), _root(parents, rows[other])))
-            parents[b] = a
+def _join(parents: NDArray[np.int64], hashes: NDArray[np.uint64], members: NDArray[np.int64]) -> None:
+    """Union those of some hashes that are near to each other."""
+    for position, member in enumerate(members[:-1]):
+        others = members[position + 1 :]
+        near = others[np.bitwise_count(hashes[others] ^ hashes[member]) <= NEAR_DUPLICATE_BITS]
+        if len(near):
+            roots = _roots(parents, np.append(near, member))
+            parents[roots] = roots.min()
 
 
-def _root(parents: NDArray[np.int64], row: int) -> int:
-    while parents[row] != row:
-        row = int(parents[row])
-    return row
+def _roots(parents: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    roots = parents[places]
+    while not np.array_equal(roots, parents[roots]):
+        roots = parents[roots]
+    return roots

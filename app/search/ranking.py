@@ -1,6 +1,6 @@
 """From a vector to its rows: what may be seen, and the nearest of it. The service and the evaluation share this."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,19 +29,19 @@ def rank(
     wish: Wish,
     *,
     self_id: str | None = None,
-    patient_key: str | None = None,
+    patient_keys: Collection[str] = (),
     without_own_patient: bool = False,
 ) -> Ranking:
     """The nearest rows of a vector (dim,) among those the wish lets it see, never fewer than k while k exist.
 
-    Left out are the query itself (``self_id``), the patient that was given and, with ``without_own_patient``,
+    Left out are the query itself (``self_id``), the patients that were given and, with ``without_own_patient``,
     the patient or near-duplicate group of the reference that the query is.
     """
     visible = _filtered(snapshot, wish)
     own = snapshot.row_of.get(self_id) if self_id else None
     keep_own = own is not None and wish.include_self and bool(visible[own])
-    if patient_key is not None:
-        visible[snapshot.rows_of_patient.get(patient_key, _NO_ROWS)] = False
+    for key in patient_keys:
+        visible[snapshot.rows_of_patient.get(key, _NO_ROWS)] = False
     if own is not None:
         if without_own_patient:
             visible[snapshot.patients == snapshot.patients[own]] = False
@@ -62,10 +62,10 @@ def _filtered(snapshot: Snapshot, wish: Wish) -> Mask:
 def _carriers(snapshot: Snapshot, kind: str, values: Sequence[str]) -> Mask:
     """The rows that carry one of some values of a label kind or an attribute."""
     mask = np.zeros(len(snapshot.ids), dtype=np.bool_)
-    if kind not in LABEL_KINDS and not any(name == kind for name, _ in snapshot.rows_with):
+    if kind not in (*LABEL_KINDS, *ATTRIBUTES) and not any(name == kind for name, _ in snapshot.rows_with):
         raise BadInput(
             "unknown_filter",
-            f"{kind!r} is neither a label kind nor an attribute of this library",
+            "a filter names neither a label kind nor an attribute of this library",
             hint=f"label kinds are {', '.join(LABEL_KINDS)}; attributes are such as {', '.join(ATTRIBUTES)}",
         )
     for value in values:

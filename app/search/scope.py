@@ -33,5 +33,5 @@ def with_frames_of(scope: Scope, frame_digests: AbstractSet[str]) -> Scope:
     """The same scope, with a warning where references were read and cropped by other rules than the query."""
     if frame_digests <= {FRAME_DIGEST}:
         return scope
-    warning = "some references were cropped by another version of the reader: enrol their images again from the source"
+    warning = "some references were cropped by other rules: run sonoseek enrol LIBRARY MANIFEST --on-conflict update"
     return replace(scope, warnings=(*scope.warnings, warning))

@@ -1,6 +1,7 @@
 """Keeps one snapshot per library and encoder, renewed when the library's version has moved."""
 
 import threading
+from collections import defaultdict
 
 from app.encoders.base import Encoder
 from app.errors import Conflict
@@ -15,7 +16,7 @@ class Shelves:
         self._catalogue = catalogue
         self._engine = engine
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
-        self._building = threading.Lock()
+        self._building: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
 
     def snapshot(self, library: str, encoder: Encoder) -> Snapshot:
         """The present snapshot; raises NotFound, or Conflict ``digest_mismatch`` where vectors are missing."""
@@ -29,7 +30,7 @@ class Shelves:
         return found
 
     def _renew(self, key: tuple[str, str], version: int) -> Snapshot:
-        with self._building:
+        with self._building[key]:  # one builds, those who need the same wait; other libraries do not
             found = self._snapshots.get(key)
             if found is None or found.info.version < version:
                 library, digest = key

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from app.errors import Misconfigured
 
@@ -31,14 +33,9 @@ def read_secret(path: Path) -> bytes:
 def make_secret(path: Path) -> bytes:
     """Write a new random secret that only its owner can read, unless another process was faster."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+    with NamedTemporaryFile("w", dir=path.parent, encoding="ascii") as file:  # mode 0600
         file.write(secrets.token_hex(MIN_BYTES) + "\n")
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()
+        file.flush()
+        with suppress(FileExistsError):
+            os.link(file.name, path)
     return read_secret(path)

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -37,5 +37,5 @@ async def _docs() -> Response:
 
 async def _swagger_file(name: str) -> Response:
     if name not in ("swagger-ui-bundle.js", "swagger-ui.css"):
-        return Response(status_code=404)
+        raise HTTPException(404)
     return FileResponse(_SWAGGER / name)

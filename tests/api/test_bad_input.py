@@ -78,6 +78,8 @@ def test_another_modality_is_answered_with_a_warning(demo_client, modality):
         ({"where": "colour:red"}, 422, "unknown_filter"),
         ({"scores": "beauty"}, 422, "unknown_score"),
         ({"max_per_patient": 0}, 422, "bad_max_per_patient"),
+        ({"max_per_patients": 1}, 422, "unknown_parameter"),
+        ({"exclude_patient_id": "P1"}, 422, "patient_in_url"),
     ],
 )
 def test_bad_parameters(demo_client, params, status, code):
@@ -86,7 +88,9 @@ def test_bad_parameters(demo_client, params, status, code):
     assert search(demo_client).status_code == 200
 
 
-@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "text/plain", "application/json", ""])
+@pytest.mark.parametrize(
+    "media_type", ["application/x-www-form-urlencoded", "text/plain", "application/json", "application/dicomX", ""]
+)
 def test_a_content_type_that_is_none_of_ours(demo_client, media_type):
     response = demo_client.post("/search", content=b"image=scan.png", headers={"Content-Type": media_type})
     assert "-F image=@" in problem(response, 415, "unsupported_media_type")["hint"]
@@ -104,7 +108,10 @@ def test_a_form_without_an_image(demo_client):
 
 def test_paths_and_methods_and_ids_that_do_not_exist(demo_client):
     problem(demo_client.get("/nothing/Planted^Name"), 404, "unknown_path")
-    problem(demo_client.get("/search"), 405, "wrong_method")
+    wrong = demo_client.get("/search")
+    problem(wrong, 405, "wrong_method")
+    assert wrong.headers["allow"] == "POST"
+    problem(demo_client.get("/docs/nothing.js"), 404, "unknown_path")
     problem(demo_client.get("/references/not-an-id"), 422, "invalid_parameter")
     problem(demo_client.get("/references/00000000-0000-0000-0000-000000000000"), 404, "unknown_reference")
     problem(demo_client.get("/references/00000000-0000-0000-0000-000000000000/image"), 404, "unknown_reference")
@@ -131,6 +138,13 @@ def test_problems_never_repeat_what_was_sent(demo_client):
         search(demo_client, **{"k": planted}),
         search(demo_client, **{"region": planted}),
         search(demo_client, **{"frame": planted}),
+        search(demo_client, **{"library": planted}),
+        search(demo_client, **{"encoder": planted}),
+        search(demo_client, **{"scores": planted}),
+        search(demo_client, **{"where": f"{planted}:x"}),
+        search(demo_client, **{planted: "x"}),
+        demo_client.post("/search", content=b"x", headers={"Content-Type": planted}),
+        demo_client.get(f"/libraries/{planted}"),
         search(demo_client, planted.encode()),
         search(demo_client, dicom("1.2.840.10008.5.1.4.1.1.4", "MR", None)),
         demo_client.get(f"/references/{planted}"),

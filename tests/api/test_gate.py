@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import running_client
+from fastapi.testclient import TestClient
 from test_bad_input import GOOD, problem, search
 
 from app.config import SecuritySettings, ServerSettings, Settings
@@ -33,7 +34,19 @@ def test_local_names_are_hosts(demo_client, host):
     assert demo_client.get("/libraries", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[", "pacs.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "[",
+        "pacs.example",
+        "evil.example@localhost",
+        "localhost/evil.example",
+        "localhost:80:80",
+    ],
+)
 def test_a_foreign_host_is_refused(demo_client, host):
     body = problem(demo_client.get("/libraries", headers={"Host": host}), 403, "foreign_host")
     assert "SONOSEEK_SERVER__ALLOWED_HOSTS" in body["hint"]
@@ -46,6 +59,8 @@ def test_a_foreign_host_is_refused(demo_client, host):
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://evil.example@127.0.0.1"},
         {"Origin": "http://127.0.0.1:9999"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
@@ -135,3 +150,13 @@ def test_all_permits_taken_is_a_429_at_once(demo_data):
         assert response.headers["retry-after"] == "1"
         assert answers[0].status_code == 200
         assert search(client).status_code == 200
+
+
+def test_before_it_is_ready_it_says_not_yet(tmp_path):
+    """The app without its lifespan: nothing has been loaded."""
+    client = TestClient(create_app(Settings(data=tmp_path)), base_url="http://127.0.0.1")
+    for response in (client.get("/health/ready"), search(client), client.get("/libraries")):
+        problem(response, 503, "starting")
+        assert response.headers["retry-after"] == "1"
+    assert client.get("/health/live").status_code == 200
+    assert client.get("/version").status_code == 200

@@ -85,6 +85,9 @@ def test_a_patient_is_left_out_by_form_field_header_or_dicom(demo_client):
     by_header = size(png, headers={"X-Exclude-Patient-ID": phantom.patient_id})
     by_dicom = size({"image": ("a.dcm", phantom_dicom(phantom))})
     assert by_field == by_header == by_dicom
+    # a header that curl sends is UTF-8, whatever HTTP says
+    utf8 = {"X-Exclude-Patient-ID": "Müller-1".encode()}
+    assert size(png, headers=utf8)[1]
     assert by_field[1]
     assert by_field[0] < everyone
 
@@ -127,6 +130,10 @@ def test_compare_and_embed(demo_client, picture, phantoms):
     assert both["distance"] == pytest.approx(np.linalg.norm(vectors[0] - vectors[1]), abs=1e-6)
     assert both["similarity"] == pytest.approx(1 - both["distance"] ** 2 / 2)
     assert np.linalg.norm(vectors[0]) == pytest.approx(1)
+    cropped = demo_client.post(
+        "/compare", files={"a": ("a", picture), "b": ("b", picture)}, params={"region_b": "100,80,400,300"}
+    ).json()
+    assert cropped["distance"] > 0.01
 
 
 def test_libraries_encoders_version_and_health(demo_client):

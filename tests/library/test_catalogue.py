@@ -1,15 +1,18 @@
 """The catalogue on a real SQLite file."""
 
-import sqlite3
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.domain import ImageFacts, Labels, Taxonomy
-from app.errors import Conflict, Misconfigured, NotFound
+from app.domain import Box, ImageFacts, Labels, RegionSource, Taxonomy
+from app.errors import BadInput, Conflict, Misconfigured, NotFound
 from app.library.catalogue import Catalogue
 from app.library.database import HEAD, open_database
 from app.library.files import FrameFiles
@@ -18,9 +21,13 @@ from app.library.reference import NewReference, identity_of, reference_id
 DIGEST = "sha256:" + "0" * 64
 
 
+def open_catalogue(folder: Path) -> Catalogue:
+    return Catalogue(open_database(f"sqlite:///{folder}/library.db"), FrameFiles(folder / "frames"))
+
+
 @pytest.fixture
 def catalogue(tmp_path):
-    return Catalogue(open_database(f"sqlite:///{tmp_path}/library.db"), FrameFiles(tmp_path / "frames"))
+    return open_catalogue(tmp_path)
 
 
 def new(number: int, **changes) -> NewReference:
@@ -74,7 +81,7 @@ def test_every_change_bumps_the_version(catalogue):
     versions = [catalogue.version("fetal")]
     (key,) = catalogue.add("fetal", [new(1)])
     versions.append(catalogue.version("fetal"))
-    catalogue.relabel(key, Labels(organ="spine"), {})
+    catalogue.update(key, Labels(organ="spine"), {})
     versions.append(catalogue.version("fetal"))
     catalogue.add_vectors("fetal", "other", "sha256:other", [key], np.ones((1, 4), np.float32))
     versions.append(catalogue.version("fetal"))
@@ -84,7 +91,7 @@ def test_every_change_bumps_the_version(catalogue):
 def test_relabelling_keeps_history(catalogue):
     catalogue.put_library("fetal")
     (key,) = catalogue.add("fetal", [new(1)])
-    catalogue.relabel(key, Labels(organ="spine"), {"site": "north"}, actor="key-1")
+    catalogue.update(key, Labels(organ="spine"), {"site": "north"}, actor="key-1")
     assert catalogue.get(key).labels == Labels(organ="spine")
     assert catalogue.get(key).attributes == {"site": "north"}
     assert [(change.actor, change.labels.organ) for change in catalogue.history(key)] == [
@@ -189,8 +196,6 @@ def test_a_damaged_database_says_so(tmp_path):
 
 
 def test_old_orphans_are_swept_and_young_ones_stay(catalogue, tmp_path):
-    import os
-
     catalogue.put_library("fetal")
     (key,) = catalogue.add("fetal", [new(1)])
     old, young = "aa-old", "bb-young"
@@ -204,11 +209,95 @@ def test_old_orphans_are_swept_and_young_ones_stay(catalogue, tmp_path):
     assert catalogue.files.path(key).exists()
 
 
-def test_nothing_stored_is_lost_when_the_process_dies_before_the_row(catalogue, tmp_path):
-    """Files come first: a file without a row is an orphan, a row without a file would be a loss."""
+def test_a_refused_batch_leaves_neither_rows_nor_files_and_harms_no_other(catalogue, tmp_path):
     catalogue.put_library("fetal")
+    (key,) = catalogue.add("fetal", [new(1)])
     with pytest.raises(Conflict):
-        catalogue.add("fetal", [new(1, external_id="x"), new(2, external_id="x")])
-    with sqlite3.connect(tmp_path / "library.db") as connection:
-        assert connection.execute('SELECT count(*) FROM "references"').fetchone() == (0,)
-    connection.close()
+        catalogue.add("fetal", [new(2, external_id="x"), new(3, external_id="x")])
+    with pytest.raises(Conflict):
+        catalogue.add("fetal", [new(1, png=b"another crop"), new(4)])
+    assert catalogue.files.read(key) == b"png\x01"
+    assert [path.stem for path in (tmp_path / "frames").rglob("*.png")] == [key]
+    assert catalogue.library("fetal").size == 1
+
+
+def test_a_process_that_is_killed_between_file_and_row_leaves_no_half_reference(tmp_path):
+    """The file without a row is an orphan that the next start sweeps; a row without a file would be a loss."""
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_catalogue import new, open_catalogue
+from pathlib import Path
+catalogue = open_catalogue(Path({str(tmp_path)!r}))
+catalogue.put_library("fetal")
+write = catalogue.files.write
+def write_and_die(key, png):
+    write(key, png)
+    os.kill(os.getpid(), 9)
+catalogue.files.write = write_and_die
+catalogue.add("fetal", [new(1)])
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert killed.returncode == -9, killed.stderr
+    catalogue = open_catalogue(tmp_path)
+    assert catalogue.library("fetal").size == 0
+    (orphan,) = (tmp_path / "frames").rglob("*.png")
+    os.utime(orphan, (0, 0))
+    assert catalogue.files.sweep(catalogue.all_ids()) == 1
+    assert catalogue.add("fetal", [new(1)])
+
+
+def test_another_crop_replaces_frame_canvas_and_all_vectors(catalogue):
+    catalogue.put_library("fetal")
+    (key,) = catalogue.add("fetal", [new(1)])
+    catalogue.add_vectors("fetal", "other", "sha256:other", [key], np.ones((1, 4), np.float32))
+    facts = replace(new(1).facts, region=Box(1, 2, 30, 29), region_source=RegionSource.GIVEN)
+    catalogue.recrop(key, replace(new(2), facts=facts, frame_digest="sha256:newer"))
+    found = catalogue.get(key)
+    assert (found.facts.region, found.facts.region_source, found.frame_digest) == (
+        Box(1, 2, 30, 29),
+        "given",
+        "sha256:newer",
+    )
+    assert catalogue.files.read(key) == b"png\x02"
+    assert catalogue.canvases([key])[key][0][0, 0] == 2
+    assert catalogue.encoders("fetal") == {DIGEST: ("resnet-us", 1)}
+    assert catalogue.vector(key, DIGEST).tolist() == [0, 0, 1, 0]
+
+
+def test_two_processes_that_embed_the_same_do_not_quarrel(catalogue):
+    catalogue.put_library("fetal")
+    keys = catalogue.add("fetal", [new(1), new(2)])
+    catalogue.add_vectors("fetal", "other", "sha256:other", keys[:1], np.ones((1, 4), np.float32))
+    catalogue.add_vectors("fetal", "other", "sha256:other", keys, np.ones((2, 4), np.float32))
+    assert catalogue.encoders("fetal")["sha256:other"] == ("other", 2)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "[/x]", "-x", "..", "a b", "x" * 65, "é"])
+def test_names_that_could_not_stand_in_an_address_are_refused(catalogue, name):
+    with pytest.raises(BadInput) as caught:
+        catalogue.put_library(name)
+    assert caught.value.code == "bad_library_name"
+
+
+def test_moments_carry_their_zone(catalogue):
+    catalogue.put_library("fetal")
+    (key,) = catalogue.add("fetal", [new(1)])
+    assert catalogue.get(key).enrolled_at.utcoffset().total_seconds() == 0
+    assert catalogue.history(key)[0].at.utcoffset().total_seconds() == 0
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "nodialect://x/y"])
+def test_an_unusable_address_says_so(url):
+    with pytest.raises(Misconfigured) as caught:
+        open_database(url)
+    assert caught.value.code == "database_unusable"
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path):
+    url = f"sqlite:///{tmp_path}/library.db"
+    with open_database(url).begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Misconfigured) as caught:
+        open_database(url)
+    assert "newer version" in caught.value.hint

@@ -110,3 +110,10 @@ def test_a_bad_taxonomy_is_refused(tmp_path, text):
     with pytest.raises(BadInput) as caught:
         read_taxonomy(path)
     assert caught.value.code == "bad_taxonomy"
+
+
+@pytest.mark.parametrize("name", ["patient_id", "path", "organ", "organ_group", "no such column"])
+def test_ids_and_labels_are_no_attributes(tmp_path, name):
+    with pytest.raises(BadInput) as caught:
+        read_manifest(write(tmp_path, "path,patient_id,organ\na.png,P1,femur\n"), extra_attributes=[name])
+    assert caught.value.code == "bad_attribute"

@@ -1,9 +1,13 @@
 """Searching the demo library through the whole service."""
 
+import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from conftest import PHANTOMS, enrol_phantoms, other_weights
+from PIL import Image
 
 from app.config import Settings
 from app.errors import BadInput, Conflict, NotFound
@@ -59,16 +63,34 @@ def test_the_patient_of_a_dicom_is_left_out(demo_service, enrolled):
     assert answer.patient_excluded
     own = demo_service.catalogue.shelf("demo", answer.encoder.digest)
     keys = dict(zip(own.ids, own.patient_keys, strict=True))
-    named = demo_service.finder.find(ImageQuery(phantom_dicom(enrolled), patient_id="nobody"), Wish(k=PHANTOMS))
-    left_out = {f.reference.id for f in named.neighbours} - {f.reference.id for f in answer.neighbours}
+    everyone = demo_service.finder.find(ImageQuery(png_of(enrolled.pixels)), Wish(k=PHANTOMS, include_self=True))
+    left_out = ids_of(everyone) - ids_of(answer)
     assert left_out
-    assert len({keys[key] for key in left_out}) == 1
-    assert keys[next(iter(left_out))] not in {keys[found.reference.id] for found in answer.neighbours}
+    assert {keys[key] for key in left_out} == {keys[next(iter(left_out))]}
+    assert keys[next(iter(left_out))] not in {keys[key] for key in ids_of(answer)}
+
+
+def test_a_patient_that_is_named_is_left_out_beside_the_one_of_the_header(demo_service, enrolled):
+    other = next(p for p in draw_phantoms(count=9, seed=5) if p.patient_id != enrolled.patient_id)
+    query = ImageQuery(phantom_dicom(enrolled))
+    one = demo_service.finder.find(query, Wish(k=PHANTOMS))
+    both = demo_service.finder.find(replace(query, patient_id=other.patient_id), Wish(k=PHANTOMS))
+    assert ids_of(both) < ids_of(one)
+
+
+def png_of(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def ids_of(answer):
+    return {found.reference.id for found in answer.neighbours}
 
 
 def test_the_patient_that_is_named_is_left_out_with_spaces_stripped(demo_service, query, enrolled):
     everyone = demo_service.finder.find(query, Wish(k=PHANTOMS))
-    without = demo_service.finder.find(replace(query, patient_id=f" {enrolled.patient_id} "), Wish(k=PHANTOMS))
+    without = demo_service.finder.find(replace(query, patient_id=f" {enrolled.patient_id}\t\n"), Wish(k=PHANTOMS))
     assert without.patient_excluded
     assert 0 < len(without.neighbours) < len(everyone.neighbours)
 
@@ -119,11 +141,12 @@ def test_no_library_and_several_libraries_need_a_word(service, query):
 
 
 def test_what_another_process_enrols_is_seen_by_the_next_search(tmp_path, phantoms, query):
-    settings = Settings(data=tmp_path / "data")
-    with running_service(settings) as reader, running_service(settings) as writer:
+    data = tmp_path / "data"
+    with running_service(Settings(data=data)) as reader:
         reader.catalogue.put_library("demo")
         assert reader.finder.find(query, Wish()).neighbours == []
-        enrol_phantoms(writer, phantoms)
+        command = [sys.executable, "-m", "app", "enrol", "demo", str(phantoms / "manifest.csv")]
+        subprocess.run(command, env={"SONOSEEK_DATA": str(data), "PATH": "/usr/bin:/bin"}, check=True)
         assert len(reader.finder.find(query, Wish()).neighbours) == 10
 
 

@@ -42,3 +42,9 @@ def test_chains_are_one_group_in_any_order():
 
 def test_no_rows():
     assert group_patients([], []).tolist() == []
+
+
+def test_many_equal_hashes_are_no_burden():
+    """Frames of one cine: quadratic work would take minutes here."""
+    groups = group_patients([None] * 20_000, ["00ff00ff00ff00ff"] * 20_000)
+    assert set(groups.tolist()) == {0}

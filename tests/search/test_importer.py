@@ -94,7 +94,7 @@ def test_other_labels_are_a_conflict_that_the_caller_decides(service, folder):
     other = manifest_of(folder, [("0.png", "", "", "spine", "")])
     report = run(service, other)
     assert [bad.line for bad in report.bad] == [2]
-    assert "other labels" in report.bad[0].reason
+    assert "another set of labels" in report.bad[0].reason
     assert run(service, other, on_conflict="skip").skipped == 1
     key = run(service, other, on_conflict="update").ids[2]
     assert service.catalogue.get(key).labels == Labels(organ="spine")
@@ -142,3 +142,50 @@ def test_a_picture_without_a_scan_region_is_enrolled_only_when_asked(service, fo
     report = run(service, path)
     assert "burned-in text" in report.bad[0].reason
     assert run(service, path, allow_unmasked=True).added == 1
+
+
+def test_what_a_second_run_says_of_patient_name_and_region_is_a_conflict_or_an_update(service, folder):
+    columns = ("path", "patient_id", "external_id", "region")
+    run(service, manifest_of(folder, [("0.png", "", "", "")], columns))
+    richer = manifest_of(folder, [("0.png", "P1", "case-1", "100,80,300,260")], columns)
+    (bad,) = run(service, richer).bad
+    assert "another patient and external id and region" in bad.reason
+    report = run(service, richer, on_conflict="update")
+    assert (report.updated, report.bad) == (1, [])
+    found = service.catalogue.get(report.ids[2])
+    assert found.facts.patient_key is not None
+    assert (found.external_id, found.facts.region) == ("case-1", (100, 80, 300, 260))
+    with Image.open(service.catalogue.files.path(found.id)) as stored:
+        assert stored.size == (200, 180)
+    assert run(service, richer).unchanged == 1
+    # empty cells say nothing: they take nothing away
+    assert run(service, manifest_of(folder, [("0.png", "", "", "")], columns)).unchanged == 1
+
+
+def test_references_of_other_crop_rules_are_cropped_again_by_an_update(service, folder):
+    from sqlalchemy import update as sql_update
+
+    from app.images.reader import FRAME_DIGEST
+    from app.library.tables import ReferenceRow
+
+    path = manifest_of(folder, [("0.png", "", "", "femur", "")])
+    key = run(service, path).ids[2]
+    with service.catalogue._engine.begin() as connection:
+        connection.execute(sql_update(ReferenceRow).values(frame_digest="sha256:older"))
+    assert run(service, path).unchanged == 1
+    assert run(service, path, on_conflict="update").updated == 1
+    assert service.catalogue.get(key).frame_digest == FRAME_DIGEST
+    assert len(service.catalogue.history(key)) == 1
+
+
+def test_the_same_image_twice_with_other_labels_is_settled_like_any_other(service, folder):
+    path = manifest_of(folder, [("0.png", "", "", "femur", ""), ("0.png", "", "", "spine", "")])
+    report = run(service, path, on_conflict="update")
+    assert (report.added, report.updated) == (1, 1)
+    assert service.catalogue.get(report.ids[2]).labels.organ == "spine"
+
+
+def test_a_manifest_of_bad_rows_leaves_no_library(service, folder):
+    report = run(service, manifest_of(folder, [("missing.png", "", "", "", "")]))
+    assert len(report.bad) == 1
+    assert service.catalogue.names() == []

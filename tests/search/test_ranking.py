@@ -24,7 +24,7 @@ def snapshot(request):
 
 
 def rows(snapshot, **wish):
-    extra = {name: wish.pop(name) for name in ("self_id", "patient_key", "without_own_patient") if name in wish}
+    extra = {name: wish.pop(name) for name in ("self_id", "patient_keys", "without_own_patient") if name in wish}
     return rank(snapshot, QUERY, Wish(**wish), **extra).hits.rows.tolist()
 
 
@@ -40,9 +40,10 @@ def test_the_query_itself_is_left_out_unless_it_is_wanted(snapshot):
 
 
 def test_a_patient_is_left_out_but_not_the_query_that_is_wanted(snapshot):
-    assert rows(snapshot, k=3, patient_key="a") == [3, 4, 5]
-    assert rows(snapshot, k=3, patient_key="nobody") == [0, 1, 2]
-    assert rows(snapshot, k=3, patient_key="a", self_id="id-2", include_self=True) == [2, 3, 4]
+    assert rows(snapshot, k=3, patient_keys=["a"]) == [3, 4, 5]
+    assert rows(snapshot, k=3, patient_keys=["nobody"]) == [0, 1, 2]
+    assert rows(snapshot, k=3, patient_keys=["a", "b"]) == [5, 6, 7]
+    assert rows(snapshot, k=3, patient_keys=["a"], self_id="id-2", include_self=True) == [2, 3, 4]
 
 
 def test_a_references_own_patient_is_left_out(snapshot):
@@ -54,6 +55,7 @@ def test_same_kind_means_or_different_kinds_mean_and(snapshot):
     assert rows(snapshot, where=(("organ", "spine"), ("organ", "thorax"))) == [2, 4, 5, 7]
     assert rows(snapshot, where=(("organ", "spine"), ("device", "E8"))) == [7]
     assert rows(snapshot, where=(("organ", "liver"),)) == []
+    assert rows(snapshot, where=(("site", "north"),)) == []  # an attribute that nobody has here
 
 
 def test_an_unknown_kind_is_refused(snapshot):

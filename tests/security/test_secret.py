@@ -90,3 +90,11 @@ def test_only_the_right_key_opens(tmp_path):
     assert not key.opens("a-key-of-enough-lengtH")
     assert not key.opens("")
     assert "enough" not in repr(vars(BearerKey("a-key-of-enough-length")))
+
+
+def test_processes_that_start_at_once_on_an_empty_directory_all_come_up(tmp_path):
+    environment = {"SONOSEEK_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "app", "libraries"]
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(4)]
+    ends = [(process.communicate()[1], process.returncode) for process in started]
+    assert [code for _, code in ends] == [0] * 4, ends
