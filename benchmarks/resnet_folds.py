@@ -5,6 +5,7 @@ Writes benchmarks/results/resnet_folds.json and .md.
 """
 
 import argparse
+import csv
 import json
 import multiprocessing
 from collections.abc import Callable
@@ -81,8 +82,15 @@ def read_pictures(data: Path) -> Pictures:
     shuffled = np.random.default_rng(0).permutation(np.unique(patients[fetal]))
     half = {patient: number % 2 for number, patient in enumerate(shuffled)}
     fold = np.array([half[name] if inside else -1 for name, inside in zip(patients, fetal, strict=True)])
-    squeezed = np.array([sample.origin.startswith(SQUEEZED) for sample in samples])
+    origins = read_origins(data / "fetal")
+    squeezed = np.array([origins.get(sample.path, "").startswith(SQUEEZED) for sample in samples])
     return Pictures(samples, frames, patients, fold, squeezed)
+
+
+def read_origins(folder: Path) -> dict[Path, str]:
+    """Where each picture of a manifest comes from; the column is the data's own and no attribute."""
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as lines:
+        return {folder / row["path"]: row["source"] for row in csv.DictReader(lines)}
 
 
 def train_without(pictures: Pictures, fold: int, steps: int, seed: int) -> ResNetUS:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.domain import Box, Pixels
 from app.errors import BadInput
+from app.library.manifest import read_manifest
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the steps done and the steps in all."""
@@ -35,7 +35,6 @@ class Sample:
     organ: str
     organ_group: str
     source: str
-    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +52,30 @@ class TrainingSet:
 
 
 def read_manifests(manifests: Sequence[Path]) -> list[Sample]:
-    """The rows of all manifests that carry an organ group, in order."""
-    return [sample for manifest in manifests for sample in _rows(manifest) if sample.organ_group]
+    """The rows of all manifests that carry an organ group, in order; raises BadInput for a bad row."""
+    return [sample for path in manifests for sample in _samples(path) if sample.organ_group]
 
 
-def _rows(manifest: Path) -> Iterator[Sample]:
-    """One sample a row; paths are absolute or relative to the manifest."""
-    with manifest.open(newline="", encoding="utf-8-sig") as lines:
-        for row in csv.DictReader(lines):
-            yield Sample(
-                path=manifest.parent / row["path"],
-                frame=int(row["frame"]) if row.get("frame") else None,
-                region=Box.parse(row["region"]) if row.get("region") else None,
-                patient=row.get("patient_id") or "",
-                organ=row.get("organ") or "",
-                organ_group=row.get("organ_group") or "",
-                source=str(manifest),
-                origin=row.get("source") or "",
-            )
+def _samples(path: Path) -> list[Sample]:
+    manifest = read_manifest(path)
+    if manifest.bad:
+        raise BadInput(
+            "bad_manifest",
+            f"line {manifest.bad[0].line} of {path.name} cannot be used: {manifest.bad[0].reason}",
+            hint="training takes whole manifests: mend the line or take it out",
+        )
+    return [
+        Sample(
+            path=row.path,
+            frame=row.frame,
+            region=row.region,
+            patient=row.patient_id or "",
+            organ=row.labels.organ or "",
+            organ_group=row.labels.organ_group or "",
+            source=str(path),
+        )
+        for row in manifest.rows
+    ]
 
 
 def load_squares(
@@ -79,9 +84,20 @@ def load_squares(
     """Every sample's picture, read as the service reads it and made square: uint8 (n, side, side)."""
     squares = []
     for number, sample in enumerate(samples, start=1):
-        squares.append(square(read(sample.path.read_bytes(), sample.frame, sample.region)))
+        squares.append(square(read(_bytes(sample.path), sample.frame, sample.region)))
         progress("read", number, len(samples))
     return np.stack(squares)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            "image_unreadable",
+            f"an image of the manifest cannot be read ({type(error).__name__})",
+            hint="paths are absolute or relative to the manifest",
+        ) from None
 
 
 def training_set(samples: Sequence[Sample], squares: NDArray[np.uint8]) -> TrainingSet:

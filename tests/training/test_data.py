@@ -59,3 +59,16 @@ def test_pictures_are_read_with_their_frame_and_region(tmp_path):
     assert asked == [(b"A", 3, Box(0, 0, 1, 1)), (b"B", None, None)]
     assert squares[:, 0, 0].tolist() == [ord("A"), ord("B")]
     assert steps == [("read", 1, 2), ("read", 2, 2)]
+
+
+@pytest.mark.parametrize("row", ["b.png,x,,p1,femur,limb", "b.png"])
+def test_a_bad_row_is_named_and_nothing_is_trained(tmp_path, row):
+    with pytest.raises(BadInput, match="line 3"):
+        read_manifests([manifest(tmp_path / "one", "a.png,,,p1,femur,limb", row)])
+
+
+def test_a_missing_picture_is_told_without_its_path(tmp_path):
+    samples = read_manifests([manifest(tmp_path / "one", "Planted^Name.png,,,p1,femur,limb")])
+    with pytest.raises(BadInput) as caught:
+        load_squares(samples, lambda *_: np.zeros((2, 2), np.uint8), lambda pixels: pixels, lambda *_: None)
+    assert "Planted" not in str(caught.value)
