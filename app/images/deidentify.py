@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import unicodedata
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -39,8 +40,9 @@ LONGEST_TEXT = 64
 class Keyer:
     """Turns identifiers into keyed hashes (HMAC-SHA256, 64 hex digits, one domain for each kind of id).
 
-    Padding (spaces, NUL) is stripped and case kept. Without the secret nobody can tell which id a key
-    stands for; with another secret the same id has another key.
+    The text is composed by NFC and stripped of white space and NUL around it, its case kept, so that one patient
+    has one key. Without the secret nobody can tell which id a key stands for; with another secret the same id has
+    another key.
     """
 
     __slots__ = ("_secret",)
@@ -69,7 +71,8 @@ class Keyer:
         return self._key("check", "")
 
     def _key(self, domain: str, text: str) -> str:
-        message = f"sonoseek/{domain}\0{text.strip(header.PADDING)}".encode()
+        name = unicodedata.normalize("NFC", text).strip(header.PADDING)
+        message = f"sonoseek/{domain}\0{name}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
 
 

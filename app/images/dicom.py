@@ -19,8 +19,6 @@ from app.images.transfer import decode_samples
 DICOM_RECIPE = "dicom-1"
 """Change it whenever the same instance would give other pixels."""
 
-ULTRASOUND = ("US", "IVUS")
-
 
 def decode_dicom(data: bytes, *, keyer: Keyer, limits: ReadLimits, frame: int | None = None) -> Decoded:
     """Decode one frame (default the middle one); raises BadInput or TooLarge, never with a header's words."""
@@ -39,8 +37,5 @@ def _decode(data: bytes, keyer: Keyer, limits: ReadLimits, frame: int | None) ->
 
 def _kept(dataset: Dataset, layout: Layout, keyer: Keyer) -> KeptHeader:
     """The header's facts with its scan region and what there is to warn of."""
-    kept = keep_header(dataset, keyer)
     region, warnings = header_region(dataset, layout.width, layout.height)
-    if kept.modality is not None and kept.modality not in ULTRASOUND:
-        warnings = (f"the DICOM modality is {kept.modality}, not ultrasound", *warnings)
-    return replace(kept, region=region, warnings=warnings)
+    return replace(keep_header(dataset, keyer), region=region, warnings=warnings)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-PADDING = " \0"
+PADDING = "\0" + "".join(filter(str.isspace, map(chr, range(0x3001))))
+"""NUL, and white space of every script: none stands beyond the ideographic space."""
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:

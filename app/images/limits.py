@@ -9,6 +9,9 @@ from app.errors import BadInput, TooLarge
 LEAST_SIDE = 16
 """Pixels that a picture, a frame or a given region has at least on each side."""
 
+LONGEST_SIDE, MOST_ASPECT = 32_768, 32
+"""Beyond these no picture is ultrasound, and looking for a scan in it would cost far more than its pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
@@ -28,7 +31,7 @@ class ReadLimits:
             )
 
     def check_size(self, width: int, height: int) -> None:
-        """Raise TooLarge ``too_many_pixels`` or BadInput ``image_too_small`` from a header's size."""
+        """Raise TooLarge ``too_many_pixels``, BadInput ``image_too_small`` or ``image_too_long`` from a header."""
         if width * height > self.max_pixels:
             raise TooLarge(
                 "too_many_pixels",
@@ -40,6 +43,12 @@ class ReadLimits:
                 "image_too_small",
                 f"the picture has fewer than {LEAST_SIDE} pixels on a side",
                 hint="send the picture as it was acquired, not a thumbnail",
+            )
+        if max(width, height) > min(LONGEST_SIDE, MOST_ASPECT * min(width, height)):
+            raise BadInput(
+                "image_too_long",
+                f"a side has more than {LONGEST_SIDE} pixels, or more than {MOST_ASPECT} times those of the other",
+                hint="send the picture as it was acquired: no ultrasound picture is that long and thin",
             )
 
     def check_frames(self, count: int) -> None:

@@ -83,18 +83,19 @@ def write_phantoms(
     """
     for name in ("images", "queries"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "README.txt").write_text(README, encoding="utf-8")
-    (folder / "taxonomy.toml").write_text(_taxonomy_toml(), encoding="utf-8")
-    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        for done, phantom in enumerate(draw_phantoms(count, seed), start=1):
-            _save(phantom, folder / "images" / f"{phantom.name}.png")
-            table.writerow(_row(phantom))
-            if progress:
-                progress(done)
+    # A manifest says that the folder is complete: the old one goes first, the new one comes last.
+    (folder / "manifest.csv").unlink(missing_ok=True)
     for phantom in _queries(seed):
         _save(phantom, folder / "queries" / f"{phantom.name}.png")
+    rows = []
+    for done, phantom in enumerate(draw_phantoms(count, seed), start=1):
+        _save(phantom, folder / "images" / f"{phantom.name}.png")
+        rows.append(_row(phantom))
+        if progress:
+            progress(done)
+    (folder / "taxonomy.toml").write_text(_taxonomy_toml(), encoding="utf-8")
+    (folder / "README.txt").write_text(README, encoding="utf-8")
+    _write_manifest(folder / "manifest.csv", rows)
 
 
 def phantom_dicom(phantom: Phantom) -> bytes:
@@ -171,6 +172,16 @@ def _queries(seed: int) -> Iterator[Phantom]:
 
 def _save(phantom: Phantom, path: Path) -> None:
     Image.fromarray(phantom.pixels).save(path, compress_level=1)
+
+
+def _write_manifest(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Write the whole table under another name, then give it its own."""
+    unfinished = path.with_suffix(".csv.part")
+    with unfinished.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+    unfinished.replace(path)
 
 
 def _row(phantom: Phantom) -> dict[str, str]:

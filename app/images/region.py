@@ -43,6 +43,8 @@ def detect_region(pixels: Pixels, within: Box | None = None) -> ScanRegion:
     if outline.mean() >= WHOLE and not overlay.any():
         return ScanRegion(Box(0, 0, drawing.width, drawing.height), None, RegionSource.FULL_FRAME)
     keep = outline & ~overlay
+    if not keep.any():
+        return ScanRegion(None, None, RegionSource.NONE)
     box = _bounds(keep)
     keep = _cut(keep, box)
     return ScanRegion(box, None if keep.all() else keep, RegionSource.DETECTED)

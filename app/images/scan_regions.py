@@ -11,6 +11,7 @@ from app.images.limits import LEAST_SIDE
 SEQUENCE = "SequenceOfUltrasoundRegions"
 FLAT, TISSUE, COLOUR_FLOW = 1, 1, 2
 CORNERS = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+REGION_KEYWORDS = ("RegionSpatialFormat", "RegionDataType", *CORNERS)
 WARNING = "the scan region in the DICOM header does not fit the picture and was ignored"
 
 

@@ -26,7 +26,7 @@ SKETCH_RECIPE = f"{FINE} {GRID} {APART} {DARKEST} {BLACK} {PAINT} {CONTRAST}"
 
 @dataclass(frozen=True)
 class Sketch:
-    """A picture in blocks of ``step`` pixels (at most 512 a side), in cells of ``cell`` blocks (about 128).
+    """A picture in blocks of ``step`` pixels (about 400 a side at most), in cells of ``cell`` blocks (about 128).
 
     Per block: ``samples``, its first pixel, ``levels``, its brightest, and ``lit``, whether any of its pixels
     differs from the background.

@@ -35,6 +35,9 @@ PLUGINS = {
 }
 """One decoder for each syntax, all under permissive licences: a second try would give other pixels."""
 
+LONGEST_OFFSETS = 2**16
+"""Bytes of a basic offset table that are read even where there are fewer frames."""
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -75,6 +78,9 @@ def _unsupported() -> BadInput:
 
 def _coded_frame(dataset: Dataset, layout: Layout, index: int) -> bytes:
     """The compressed bytes of one frame."""
+    # The first item holds an offset for each frame, or nothing: a huge one would become a list of numbers.
+    if int.from_bytes(dataset.PixelData[4:8], "little") > max(LONGEST_OFFSETS, 4 * layout.frames):
+        raise undecodable()
     offsets = [dataset.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     return get_frame(
         dataset.PixelData,

@@ -1,6 +1,7 @@
 """De-identification: keys, and that nothing planted in an instance comes out of the reader."""
 
 import logging
+import sys
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydicom.sequence import Sequence
 
 from app.domain import Box, RegionSource
 from app.errors import BadInput
+from app.images import header
 from app.images.deidentify import KeptHeader, Keyer, keep_header
 from app.images.reader import read_frame
 
@@ -33,6 +35,21 @@ def test_padding_is_stripped_and_case_kept() -> None:
     assert KEYER.patient_key(" P 1 \0") == KEYER.patient_key("P 1")
     assert KEYER.patient_key("P1") != KEYER.patient_key("p1")
     assert KEYER.patient_key("P 1") != KEYER.patient_key("P1")
+
+
+@pytest.mark.parametrize("around", ["\t{}\r\n", "\u00a0{}\u2003", "\u3000{} \0 \0", "\0 \0{}", "\x1c{}\x85"])
+def test_white_space_of_any_kind_makes_no_other_patient(around: str) -> None:
+    assert KEYER.patient_key(around.format("P 1")) == KEYER.patient_key("P 1")
+
+
+def test_composed_and_decomposed_letters_make_one_patient() -> None:
+    assert KEYER.patient_key("Mu\u0308ller") == KEYER.patient_key("M\u00fcller")
+    assert KEYER.patient_key("M\u00fcller") != KEYER.patient_key("Muller")
+
+
+def test_all_white_space_is_padding() -> None:
+    every = [letter for letter in map(chr, range(sys.maxunicode + 1)) if letter.isspace()]
+    assert set(header.PADDING) == {"\0", *every}
 
 
 def test_another_secret_gives_other_keys() -> None:
@@ -73,7 +90,7 @@ def test_ids_become_keys() -> None:
 
 
 def test_no_ids_no_keys() -> None:
-    absent = {"StudyInstanceUID": "", "SeriesInstanceUID": None, "PatientID": " ", "SOPInstanceUID": None}
+    absent = {"StudyInstanceUID": "", "SeriesInstanceUID": None, "PatientID": "\t \t", "SOPInstanceUID": None}
     data = make_dicom(grey_scan(), preamble=False, **absent)
     facts = read_frame(data, keyer=KEYER).facts
     assert (facts.patient_key, facts.study_key, facts.instance_key) == (None, None, None)

@@ -132,6 +132,7 @@ def test_the_manifest_names_existing_pictures_once(rows, folder):
     ]
     assert len({row["path"] for row in rows}) == len({row["external_id"] for row in rows}) == 250
     assert all((folder / row["path"]).is_file() for row in rows)
+    assert [path.name for path in folder.glob("manifest*")] == ["manifest.csv"]
 
 
 def test_the_taxonomy_file_is_the_taxonomy(rows, folder):
@@ -162,6 +163,18 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     assert len(files) == 2 + len(ORGANS) + 3
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+
+
+def test_a_folder_that_is_not_complete_has_no_manifest(tmp_path):
+    def stop(done):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    (tmp_path / "manifest.csv").write_text("of a run before", encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        write_phantoms(tmp_path, count=5, seed=10, progress=stop)
+    assert len(list((tmp_path / "images").iterdir())) == 2
+    assert not list(tmp_path.glob("manifest*"))
 
 
 def test_dicom_holds_the_same_picture_and_region(some):

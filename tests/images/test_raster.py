@@ -227,6 +227,17 @@ def test_too_small(size: tuple[int, int]) -> None:
     assert refusal(packed(np.zeros(size, np.uint8))) == "image_too_small"
 
 
+@pytest.mark.parametrize("size", [(16, 1_000_000), (1_000_000, 16), (16, 513), (32_769, 1025)])
+def test_too_long_is_refused_from_the_header(size: tuple[int, int]) -> None:
+    assert refusal(png_header(*size)) == "image_too_long"
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_too_long_whatever_the_format(kind: str) -> None:
+    assert refusal(packed(np.zeros((16, 513), np.uint8), kind)) == "image_too_long"
+    assert decode(packed(np.zeros((16, 512), np.uint8), kind)).pixels.shape == (16, 512)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
 def test_cut_short_anywhere(kind: str) -> None:
     data = packed(COLOUR, kind)

@@ -237,6 +237,12 @@ def test_flat_pictures_hold_no_scan(shape, level):
     assert whole is not pixels
 
 
+@pytest.mark.parametrize("shape", [(64, 2048), (2048, 64), (512, 16), (16, 512)])
+def test_long_strips_are_no_reason_to_fail(shape):
+    strip = np.tile(np.random.default_rng(3).integers(1, 256, (16, 16)), (shape[0] // 16, shape[1] // 16))
+    assert detect_region(strip.astype(np.uint8)).source in (RegionSource.NONE, RegionSource.FULL_FRAME)
+
+
 def test_gradients_hold_no_scan():
     ramp = np.tile(np.linspace(0, 255, 480)[:, None], (1, 640)).astype(np.uint8)
     assert detect_region(ramp).source is RegionSource.NONE
