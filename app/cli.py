@@ -28,11 +28,12 @@ from app.terminal import (
     progress_bar,
     stage_progress,
 )
+from app.version import VERSION
 
 if TYPE_CHECKING:
     from app.search.importer import ImportReport
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(no_args_is_help=True, help="Encoders and their weights.")
 datasets = typer.Typer(no_args_is_help=True, help="Synthetic data.")
 app.add_typer(models, name="models")
@@ -52,6 +53,14 @@ def main() -> None:
     except Exception as error:  # its text may quote what a library was given
         print_unexpected(error)
         sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False) -> None:
+    """SonoSeek finds the labelled ultrasound images that look most like yours. Not a diagnosis."""
+    if version:
+        out.print(f"sonoseek {VERSION}")
+        raise typer.Exit
 
 
 @app.command()
@@ -81,7 +90,7 @@ def enrol(
         raise typer.BadParameter("--on-conflict is one of error, skip, update")
     rows = read_manifest(manifest, read_taxonomy(taxonomy) if taxonomy else None, attribute or ())
     with (
-        _map_writer(map_file) as write_map,
+        _map_writer(map_file, manifest, taxonomy) as write_map,
         running_service(_settings()) as service,
         progress_bar(f"enrolling {library}", len(rows.rows)) as advance,
     ):
@@ -313,11 +322,13 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _map_writer(path: Path | None) -> Iterator[Callable[[dict[int, str]], None]]:
+def _map_writer(path: Path | None, *inputs: Path | None) -> Iterator[Callable[[dict[int, str]], None]]:
     """A function that writes manifest lines and reference ids; the file is opened before hours of work."""
     if path is None:
         yield lambda _ids: None
         return
+    if any(given is not None and path.exists() and path.samefile(given) for given in inputs):
+        raise typer.BadParameter("--map would overwrite a file that this command reads")
     try:
         file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:

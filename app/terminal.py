@@ -80,7 +80,7 @@ def print_search(body: SearchBody) -> None:
         f"library {body.library.name} ({body.library.size} references), encoder {body.encoder.name}, "
         f"{body.timings_ms['total']:.0f} ms",
     )
-    out.print(_neighbour_table(body.neighbours))
+    out.print(_neighbour_table(body.neighbours) if body.neighbours else "no neighbours")
     for evidence in body.evidence:
         support = "  (few references)" if evidence.low_support else ""
         out.print(
@@ -159,7 +159,7 @@ def _cells(found: NeighbourBody) -> dict[str, str]:
         "organ": labels.organ or "",
         "plane": labels.plane or "",
         "diagnoses": ", ".join(labels.diagnoses),
-        "reference": found.external_id or found.reference_id[:8],
+        "reference": found.external_id or found.reference_id,
     }
 
 

@@ -10,7 +10,7 @@ fi
 "$BIN/sonoseek" enrol demo "$phantoms/manifest.csv" --taxonomy "$phantoms/taxonomy.toml"
 # Nothing to do unless the weights have changed since the library was made.
 "$BIN/sonoseek" reembed demo >/dev/null
-printf '\n$ sonoseek search %s\n' "$query"
+printf '\n$ SONOSEEK_DATA=%s %s/sonoseek search %s\n' "$SONOSEEK_DATA" "$BIN" "$query"
 "$BIN/sonoseek" search "$query" --library demo
 echo
 "$BIN/sonoseek" evaluate demo

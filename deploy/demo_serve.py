@@ -1,6 +1,7 @@
 """Serve the demo library, and say where once it answers: demo_serve.py PORT QUERY."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ All images of this library are synthetic. Press Ctrl+C to stop.
 
 def main(port: str, query: str) -> int:
     """Start the server, wait until it is ready, print the addresses, wait for its end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server is stopped below
     settings = {"SONOSEEK_SERVER__HOST": "127.0.0.1", "SONOSEEK_SERVER__PORT": port}
     server = subprocess.Popen([sys.executable, "-m", "app", "serve"], env={**os.environ, **settings})
     try:
@@ -31,6 +33,7 @@ def main(port: str, query: str) -> int:
         return 0
     finally:
         server.terminate()
+        server.wait()
 
 
 def is_ready(address: str) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import running_client
 from dicom_files import planted_dicom
 from fastapi.testclient import TestClient
+from harness import running_client
 
 from app.config import Settings
 from app.images.deidentify import Keyer

@@ -4,7 +4,7 @@ from typing import Any
 
 _BINARY = {"type": "string", "format": "binary"}
 _RAW = ("image/*", "application/dicom", "application/octet-stream")
-_PATIENT = {"type": "string", "description": "Patient whose references are left out; hashed at once."}
+_PATIENT = {"type": "string", "example": "", "description": "Patient whose references are left out; hashed at once."}
 
 
 def image_body(*, patient: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 All are ``async``: none of them waits for anything but the body, and a plain ``def`` would take a thread each.
 """
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
@@ -60,20 +61,25 @@ async def _wish(
     )
 
 
-async def _image_query(
+async def _image(
     upload: Annotated[Upload, Depends(_upload)],
     frame: Annotated[int | None, Query(description="Frame of a cine, from 1; the middle one without it.")] = None,
     region: Annotated[str | None, Query(description="x0,y0,x1,y1: the scan region, half open, in pixels.")] = None,
+) -> ImageQuery:
+    image = upload.file("image")
+    upload.expect(files=("image",), fields=("exclude_patient_id",))
+    return ImageQuery(image, frame, Box.parse(region) if region else None)
+
+
+async def _image_query(
+    image: Annotated[ImageQuery, Depends(_image)],
+    upload: Annotated[Upload, Depends(_upload)],
     x_exclude_patient_id: Annotated[
         str | None, Header(description="Patient whose references are left out; hashed at once.")
     ] = None,
 ) -> ImageQuery:
-    return ImageQuery(
-        data=upload.file("image"),
-        frame=frame,
-        region=Box.parse(region) if region else None,
-        patient_id=upload.fields.get("exclude_patient_id") or _header_text(x_exclude_patient_id),
-    )
+    patient_id = upload.fields.get("exclude_patient_id") or _header_text(x_exclude_patient_id)
+    return replace(image, patient_id=patient_id)
 
 
 def _header_text(value: str | None) -> str | None:
@@ -115,4 +121,5 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 RequestId = Annotated[str, Depends(_request_id)]
 UploadDep = Annotated[Upload, Depends(_upload)]
 WishDep = Annotated[Wish, Depends(_wish)]
+ImageDep = Annotated[ImageQuery, Depends(_image)]
 ImageQueryDep = Annotated[ImageQuery, Depends(_image_query)]

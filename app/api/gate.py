@@ -18,6 +18,7 @@ from app.security.keys import BearerKey
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _PAGE = "/"
 _FREE = ("/health/", "/static/", "/docs")
 _FREE_EXACTLY = {_PAGE, "/version", "/openapi.json", "/favicon.ico"}
@@ -42,7 +43,9 @@ class Gate:
             return
         request_id = str(ULID())
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = _Exchange(send, request_id)
+        exchange = _Exchange(send, request_id, scope["method"])
+        if scope["method"] == "HEAD":  # a GET whose body the server leaves out
+            scope = {**scope, "method": "GET"}
         try:
             self._check(scope)
             await self._pass(scope, receive, exchange.send)
@@ -119,8 +122,9 @@ class Gate:
 class _Exchange:
     """One request's answer on its way out: stamps it, remembers its status, logs it."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, method: str) -> None:
         self._send = send
+        self._method = method if method in _METHODS else "other"
         self._request_id = request_id
         self._start = time.perf_counter()
         self.status: int | None = None
@@ -142,7 +146,7 @@ class _Exchange:
         level = log.debug if route and route.startswith("/health/") else log.info
         level(
             "request",
-            method=scope["method"],
+            method=self._method,
             route=route,
             status=self.status,
             ms=milliseconds,

@@ -27,6 +27,16 @@ class Upload:
     files: dict[str, bytes] = field(repr=False)
     fields: dict[str, str] = field(repr=False)
 
+    def expect(self, *, files: tuple[str, ...], fields: tuple[str, ...] = ()) -> None:
+        """Refuse parts that a path does not know: a misplaced one would be silently ignored."""
+        if set(self.files) - set(files) or set(self.fields) - set(fields):
+            raise BadRequest(
+                "unknown_part",
+                "the body has a part that this path does not know",
+                hint=f"file parts are: {', '.join(files)}; fields: {', '.join(fields) or 'none'}; "
+                "all else is a parameter of the address",
+            )
+
     def file(self, name: str) -> bytes:
         """The bytes of one file; raises BadRequest ``no_image``."""
         if name not in self.files:
@@ -92,8 +102,11 @@ async def _parse_multipart(request: Request, stream: AsyncGenerator[bytes, None]
             hint="let the HTTP client write the Content-Type with its boundary by itself",
         ) from None
     try:
-        files, fields = {}, {}
+        files: dict[str, bytes] = {}
+        fields: dict[str, str] = {}
         for name, value in form.multi_items():
+            if name in files or name in fields:
+                raise BadRequest("repeated_part", "a part stands twice in the body", hint="send one image at a time")
             if isinstance(value, UploadFile):
                 files[name] = await value.read()
             else:

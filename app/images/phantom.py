@@ -22,6 +22,9 @@ from app.images.phantom_patient import DIAGNOSIS_GROUPS, Patient, recruit
 from app.images.phantom_screen import SCREENS, compose
 
 PATIENTS = 60
+SYNTHETIC = "synthetic, no patient"
+"""The site of every phantom: the crop loses what is burned in, and an answer must still say it."""
+
 COLUMNS = (
     "path",
     "frame",
@@ -35,6 +38,7 @@ COLUMNS = (
     "findings",
     "device",
     "trimester",
+    "site",
 )
 README = """SYNTHETIC IMAGES. All of it.
 
@@ -151,7 +155,8 @@ def _draw(name: str, patient: Patient, organ: str, seed: int, index: int) -> Pha
     early = view.organ == "crown-rump"
     weeks = patient.early_weeks if early else patient.weeks
     pixels, tissue, region = compose(exam, patient, f"{int(weeks)}w{int(weeks % 1 * 7)}d")
-    attributes = {"device": patient.device, "trimester": "first" if early else patient.trimester}
+    trimester = "first" if early else patient.trimester
+    attributes = {"device": patient.device, "trimester": trimester, "site": SYNTHETIC}
     labels = _labels(view, patient, exam.findings)
     return Phantom(name, pixels, region, tissue, patient.patient_id, labels, attributes, exam.pitch)
 

@@ -38,6 +38,11 @@ class BadRow:
     line: int
     reason: str
 
+    @classmethod
+    def of(cls, line: int, error: SonoSeekError) -> "BadRow":
+        """From what was raised about it: what is wrong and what can be done."""
+        return cls(line, f"{error.detail}; {error.hint}")
+
 
 @dataclass(slots=True)
 class Manifest:
@@ -64,7 +69,7 @@ def read_manifest(path: Path, taxonomy: Taxonomy | None = None, extra_attributes
             _learn_group(groups, row.labels, fixed=taxonomy is not None)
             parsed.append(row)
         except SonoSeekError as error:
-            bad.append(BadRow(line, error.detail))
+            bad.append(BadRow.of(line, error))
     return Manifest(parsed, bad, dropped, taxonomy or Taxonomy(organs=groups))
 
 

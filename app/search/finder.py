@@ -19,7 +19,7 @@ from app.scores.registry import ScoreInput, chosen_scores, score_pairs, unavaila
 from app.search.answer import Answer, EncoderInfo, ImageQuery, Neighbour, Wish
 from app.search.evidence import weigh_evidence
 from app.search.ranking import rank
-from app.search.scope import Scope, judge_scope, with_frames_of
+from app.search.scope import Scope, judge_scope, nothing_seen, with_frames_of
 from app.search.shelves import Shelves
 from app.search.snapshot import Snapshot
 from app.search.stopwatch import Stopwatch
@@ -183,7 +183,7 @@ class Finder:
             exact=snapshot.index.exact,
             neighbours=neighbours,
             evidence=evidence,
-            scope=with_frames_of(scope, snapshot.frame_digests),
+            scope=with_frames_of(scope, snapshot.frame_digests) if neighbours else nothing_seen(scope),
             unavailable=unavailable_scores(scores),
             timings_ms=watch.milliseconds(),
         )

@@ -105,7 +105,7 @@ class Importer:
             job.claim_external_id(row, key)
             job.waiting[key] = (row, image)
         except SonoSeekError as error:
-            job.report.bad.append(BadRow(row.line, error.detail))
+            job.report.bad.append(BadRow.of(row.line, error))
 
     def _read(self, job: _Job, row: ManifestRow, data: bytes) -> ReadyImage:
         enrolment = Enrolment(
@@ -121,7 +121,6 @@ class Importer:
 
     def _settle(self, job: _Job, row: ManifestRow, data: bytes, stored: Reference) -> None:
         """A row whose image is there already: nothing new, an update, a skip or a conflict."""
-        job.report.ids[row.line] = stored.id
         differences = self._differences(job, row, stored)
         stale = stored.frame_digest != FRAME_DIGEST
         if not differences and not (stale and job.on_conflict == "update"):
@@ -136,6 +135,7 @@ class Importer:
                 f"the image is already there as reference {stored.id}, with another {' and '.join(differences)}",
                 hint="--on-conflict update takes what the manifest says, skip keeps what is there",
             )
+        job.report.ids[row.line] = stored.id
 
     def _differences(self, job: _Job, row: ManifestRow, stored: Reference) -> list[str]:
         """What a row says otherwise than the stored reference; empty cells of ids and region say nothing."""
@@ -184,7 +184,7 @@ class Importer:
     def _store_singly(self, job: _Job, images: Sequence[tuple[ManifestRow, ReadyImage]], error: SonoSeekError) -> None:
         """One image of the batch was refused: the others must not suffer for it."""
         if len(images) == 1:
-            job.report.bad.append(BadRow(images[0][0].line, error.detail))
+            job.report.bad.append(BadRow.of(images[0][0].line, error))
             return
         for pair in images:
             self._store(job, [pair])
@@ -201,7 +201,7 @@ def _read_file(row: ManifestRow) -> bytes:
     except OSError as error:
         raise BadInput(
             "image_unreadable",
-            f"the image file cannot be read ({type(error).__name__})",
+            f"the image file cannot be read: {(error.strerror or type(error).__name__).lower()}",
             hint="paths are absolute or relative to the manifest",
         ) from None
 

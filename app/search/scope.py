@@ -35,3 +35,8 @@ def with_frames_of(scope: Scope, frame_digests: AbstractSet[str]) -> Scope:
         return scope
     warning = "some references were cropped by other rules: run sonoseek enrol LIBRARY MANIFEST --on-conflict update"
     return replace(scope, warnings=(*scope.warnings, warning))
+
+
+def nothing_seen(scope: Scope) -> Scope:
+    """The same scope, with a warning that no reference was left to be seen."""
+    return replace(scope, warnings=(*scope.warnings, "no reference passes the filters and exclusions"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import other_weights, running_client
+from harness import other_weights, running_client
 from pictures import bomb, ct, dicom, encoded, rt_plan, speckle
 
 from app.config import ServerSettings, Settings
@@ -166,3 +166,21 @@ def test_a_library_of_other_weights_is_a_409_that_names_both_digests(demo_data, 
         assert loaded in body["detail"]
         assert "sonoseek reembed demo" in body["hint"]
         assert client.get("/health/ready").status_code == 200
+
+
+def test_misplaced_and_repeated_parts_are_refused(demo_client):
+    image = ("image", ("a.png", GOOD))
+    misplaced = demo_client.post("/search", files=[image], data={"library": "demo", "k": "2"})
+    assert "parameter of the address" in problem(misplaced, 400, "unknown_part")["hint"]
+    as_file = demo_client.post("/search", files=[image, ("exclude_patient_id", ("id", b"P1"))])
+    problem(as_file, 400, "unknown_part")
+    problem(demo_client.post("/search", files=[image, image]), 400, "repeated_part")
+    three = [("a", ("a", GOOD)), ("b", ("b", GOOD)), ("c", ("c", GOOD))]
+    problem(demo_client.post("/compare", files=three), 400, "unknown_part")
+    assert demo_client.post("/search", files=[image], data={"exclude_patient_id": ""}).status_code == 200
+
+
+def test_no_match_is_said(demo_client):
+    body = search(demo_client, where="organ:Femur").json()
+    assert body["neighbours"] == []
+    assert "no reference passes the filters and exclusions" in body["scope"]["warnings"]

@@ -1,8 +1,8 @@
 """Host, origin, key and permits."""
 
 import pytest
-from conftest import running_client
 from fastapi.testclient import TestClient
+from harness import running_client
 from test_bad_input import GOOD, problem, search
 
 from app.config import SecuritySettings, ServerSettings, Settings

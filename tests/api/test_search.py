@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from conftest import PHANTOMS
+from harness import PHANTOMS
 from PIL import Image
 
 from app.images.phantom import draw_phantoms, phantom_dicom
@@ -163,3 +163,10 @@ def test_many_at_once_get_the_answers_of_one_at_a_time(demo_client, phantoms):
     with ThreadPoolExecutor(12) as pool:
         together = list(pool.map(search, pictures * 3))
     assert together == alone * 3
+
+
+def test_head_is_a_get_without_its_body(demo_client):
+    for path in ("/", "/health/ready", "/libraries"):
+        response = demo_client.head(path)
+        assert response.status_code == 200
+    assert demo_client.head("/nothing").status_code == 404

@@ -128,7 +128,7 @@ def test_a_diagnosis_stands_only_where_its_view_can_show_it(rows):
 def test_the_manifest_names_existing_pictures_once(rows, folder):
     assert list(rows[0]) == [
         *("path", "frame", "region", "patient_id", "external_id", "organ", "organ_group", "plane"),
-        *("diagnoses", "findings", "device", "trimester"),
+        *("diagnoses", "findings", "device", "trimester", "site"),
     ]
     assert len({row["path"] for row in rows}) == len({row["external_id"] for row in rows}) == 250
     assert all((folder / row["path"]).is_file() for row in rows)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import PHANTOMS, enrol_phantoms, other_weights
+from harness import PHANTOMS, enrol_phantoms, other_weights
 from PIL import Image
 
 from app.config import Settings
@@ -202,4 +202,4 @@ def test_references_cropped_by_other_rules_are_searched_with_a_warning():
     assert with_frames_of(scope, set()) == scope
     warned = with_frames_of(scope, {FRAME_DIGEST, "sha256:older"})
     assert warned.warnings[0] == "first"
-    assert "enrol their images again" in warned.warnings[1]
+    assert "--on-conflict update" in warned.warnings[1]

@@ -386,8 +386,10 @@ def test_a_key_is_kept_in_the_tab_and_forgotten(open_page: OpenPage, locked_serv
     page.keyboard.type(KEY)
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
-    expect(page.locator("#library option")).to_have_text([re.compile("^demo"), re.compile("^second")])
+    options = ["Choose a library", re.compile("^demo"), re.compile("^second")]
+    expect(page.locator("#library option")).to_have_text(options)
 
+    page.select_option("#library", "demo")
     choose(page, query_file)
     assert is_painted(page, "#gallery > li:nth-child(1) img")
     page.reload()
@@ -406,16 +408,20 @@ def test_without_the_key_the_page_says_what_to_do(open_page: OpenPage, locked_se
     expect(page.get_by_role("alert")).to_contain_text("What you can do: reload this page")
 
 
-def test_another_library_can_be_chosen(open_page: OpenPage, locked_server: str, query_file: Path) -> None:
+def test_of_several_libraries_none_is_searched_until_it_is_chosen(
+    open_page: OpenPage, locked_server: str, query_file: Path
+) -> None:
     page = open_page(locked_server)
     page.fill("#key", KEY)
     page.press("#key", "Enter")
     expect(page.locator("#library")).to_be_visible()
-    choose(page, query_file)
-    expect(page.locator("#source")).to_contain_text("Library demo")
-    request = sent_to(page, "/search", lambda: page.select_option("#library", "second"))
-    assert "library=second" in request.url
-    expect(page.locator("#source")).to_contain_text("Library second")
+    page.set_input_files("#file", query_file)
+    expect(page.locator("#status")).to_have_text("Choose the library to search.")
+    expect(page.locator("#library")).to_be_focused()
+    for name in ("demo", "second"):
+        request = sent_to(page, "/search", lambda name=name: page.select_option("#library", name))
+        assert f"library={name}" in request.url
+        expect(page.locator("#source")).to_contain_text(f"Library {name}")
 
 
 def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page, query_file: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.bodies import image_body, two_images_body
-from app.api.dependencies import ImageQueryDep, RequestId, ServiceDep, UploadDep
+from app.api.dependencies import ImageDep, RequestId, ServiceDep, UploadDep
 from app.api.schemas import CompareBody, EmbedBody
 from app.domain import Box
 from app.search.answer import ImageQuery
@@ -32,11 +32,12 @@ def compare(
     """
     a = ImageQuery(upload.file("a"), region=Box.parse(region_a) if region_a else None)
     b = ImageQuery(upload.file("b"), region=Box.parse(region_b) if region_b else None)
+    upload.expect(files=("a", "b"))
     return CompareBody.of(service.comparer.compare(a, b, encoder), request_id)
 
 
 @router.post("/embed", openapi_extra=image_body())
-def embed(service: ServiceDep, query: ImageQueryDep, request_id: RequestId, encoder: EncoderName = None) -> EmbedBody:
+def embed(service: ServiceDep, query: ImageDep, request_id: RequestId, encoder: EncoderName = None) -> EmbedBody:
     """The vector of one image and the digest of the encoder that made it.
 
     `curl -F image=@scan.png http://127.0.0.1:8000/embed`

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.bodies import image_body
-from app.api.dependencies import ImageQueryDep, ServiceDep
+from app.api.dependencies import ImageDep, ServiceDep
 from app.domain import ImageFacts
 from app.images.reader import write_stored
 
@@ -29,7 +29,7 @@ router = APIRouter(tags=["search"])
 
 
 @router.post("/frame", openapi_extra=image_body(), response_class=Response, responses={200: _PNG})
-def show_frame(service: ServiceDep, query: ImageQueryDep) -> Response:
+def show_frame(service: ServiceDep, query: ImageDep) -> Response:
     """The frame that a search would embed: cropped, blanked, without its header. Nothing is stored.
 
     `curl -o frame.png -F image=@scan.dcm http://127.0.0.1:8000/frame`

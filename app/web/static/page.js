@@ -3,7 +3,7 @@
 
 const K = 10;
 const KEY_NAME = "sonoseek-key";
-const LEAST_SIDE = 8; // a smaller box is a click, not a drag
+const LEAST_SIDE = 16; // a smaller box is a click and not a drag; the service takes none
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const KINDS = {
   organ: "Organ",
@@ -326,6 +326,7 @@ function replaceUrl(old, url) {
 // Searching
 
 function search() {
+  if (libraryIsOpen()) return askForLibrary();
   location.hash && history.pushState(null, "", location.pathname);
   return attempt("Searching", async (job) => {
     const file = state.file;
@@ -337,6 +338,15 @@ function search() {
     showQueryAnswer();
     await showCrop(job);
   });
+}
+
+function libraryIsOpen() {
+  return !$("library-field").hidden && !$("library").value;
+}
+
+function askForLibrary() {
+  say("Choose the library to search.");
+  $("library").focus();
 }
 
 function searchParameters() {
@@ -753,6 +763,7 @@ function drawBox() {
 
 function showLibraries(libraries) {
   const options = libraries.map(({ name, size }) => new Option(`${name} (${size} images)`, name));
+  if (libraries.length > 1) options.unshift(new Option("Choose a library", ""));
   $("library").replaceChildren(...options);
   $("library-field").hidden = libraries.length < 2;
   $("library-only").hidden = libraries.length !== 1;
