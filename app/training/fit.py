@@ -24,7 +24,7 @@ REPORT = 50
 class Schedule:
     """How long and how fast: the same for the validation folds and for the shipped weights."""
 
-    steps: int = 1600
+    steps: int = 2400
     batch: int = 64
     rate: float = 3e-3
     decay: float = 0.05
