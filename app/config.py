@@ -76,7 +76,7 @@ class EncoderSettings(_Room):
     names: Names = Field(("resnet-us",), description="Encoders to load (comma separated); the first is the default.")
     batch_size: int = Field(16, gt=0, description="Most images in one forward pass.")
     queue_size: int = Field(256, ge=32, description="Most images that may wait for the encoder, at least 32.")
-    threads: int = Field(0, ge=0, description="Threads of one forward pass; 0 takes every core.")
+    threads: int = Field(1, ge=0, description="Threads of one forward pass; 0 takes every core; 1 suits resnet-us.")
 
 
 class ImageSettings(_Room):

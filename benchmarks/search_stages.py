@@ -8,6 +8,7 @@ POST /search over loopback HTTP, whole request, beside read + encode bare in the
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import socket
@@ -76,7 +77,7 @@ def time_start(data):
 
 
 def time_searches(data, manifest, count):
-    """Alternates a bare read + encode with a whole request for the same image, in one process."""
+    """Alternates a bare read + encode here, in the server's process, with a request of a client process."""
     settings = Settings(data=data, server={"port": free_port()}, log={"level": "warning"})
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, port=settings.server.port, log_config=None, access_log=False))
@@ -87,25 +88,27 @@ def time_searches(data, manifest, count):
     finder = app.state.opening.service().finder
     encoder = app.state.opening.service().batcher.default
     images = [row.path.read_bytes() for row in read_manifest(manifest).rows[:count]]
-    connection = HTTPConnection("127.0.0.1", settings.server.port)
+    ours, theirs = multiprocessing.Pipe()
+    client = multiprocessing.get_context("spawn").Process(target=run_client, args=(theirs, settings.server.port))
+    client.start()
     stages = {name: [] for name in ("read bare", "encode bare", "request", "read", "encode", "search", "scores")}
-    for number, data in enumerate([*images[:20], *images]):
+    for number, image in enumerate([*images[:20], *images]):
         begin = time.perf_counter()
-        frame = finder.read(ImageQuery(data))
+        frame = finder.read(ImageQuery(image))
         middle = time.perf_counter()
         finder.encode(encoder, frame)
         end = time.perf_counter()
-        connection.request("POST", "/search?library=bench", data, {"Content-Type": "image/jpeg"})
-        body = json.loads(connection.getresponse().read())
-        whole = time.perf_counter() - end
+        ours.send(image)
+        whole, answer = ours.recv()
         if number < 20:
             continue  # warming up
         stages["read bare"].append(1000 * (middle - begin))
         stages["encode bare"].append(1000 * (end - middle))
         stages["request"].append(1000 * whole)
         for name in ("read", "encode", "search", "scores"):
-            stages[name].append(body["timings_ms"][name])
-    connection.close()
+            stages[name].append(json.loads(answer)["timings_ms"][name])
+    ours.send(None)
+    client.join()
     server.should_exit = True
     thread.join()
     table = {name: percentiles(values) for name, values in stages.items()}
@@ -113,6 +116,17 @@ def time_searches(data, manifest, count):
     table["read + encode bare"] = percentiles(bare)
     table["ratio of p50"] = round(statistics.median(stages["request"]) / statistics.median(bare), 2)
     return table
+
+
+def run_client(pipe, port):
+    """Post each image that comes through the pipe; answer with the seconds it took and the body."""
+    connection = HTTPConnection("127.0.0.1", port)
+    while image := pipe.recv():
+        begin = time.perf_counter()
+        connection.request("POST", "/search?library=bench", image, {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse().read()
+        pipe.send((time.perf_counter() - begin, answer))
+    connection.close()
 
 
 def percentiles(values):

@@ -24,6 +24,26 @@ class _Item:
         return self.encoder is other.encoder and self.prepared.shape == other.prepared.shape
 
 
+class Pending:
+    """Frames on their way through an encoder."""
+
+    def __init__(self, results: Sequence[Future[Vectors]]) -> None:
+        self._results = results
+
+    def vectors(self, deadline_s: float) -> Vectors:
+        """Their unit-length embeddings (n, dim), waited for; raises TimedOut, Unavailable or BadInput."""
+        _, late = wait(self._results, timeout=deadline_s)
+        if late:
+            for result in self._results:
+                result.cancel()
+            raise TimedOut(
+                "encoder_deadline",
+                f"the encoder did not answer within {deadline_s:g} seconds",
+                hint="try again later, or raise SONOSEEK_SERVER__DEADLINE_S",
+            )
+        return np.concatenate([result.result() for result in self._results])
+
+
 class Batcher:
     """Encodes frames for many callers on one thread, one forward pass at a time.
 
@@ -59,20 +79,15 @@ class Batcher:
             )
         return self.encoders[name]
 
-    def encode(self, encoder: Encoder, frames: Sequence[Frame], *, deadline_s: float = 60.0) -> Vectors:
-        """Unit-length embeddings (n, dim) of some frames; raises Busy, TimedOut, Unavailable or BadInput."""
+    def submit(self, encoder: Encoder, frames: Sequence[Frame]) -> "Pending":
+        """Put some frames into the queue and go on; raises Busy or Unavailable."""
         items = [_Item(encoder, encoder.pre(frame)) for frame in frames]
         self._enqueue(items)
-        _, late = wait([item.result for item in items], timeout=deadline_s)
-        if late:
-            for item in items:
-                item.result.cancel()
-            raise TimedOut(
-                "encoder_deadline",
-                f"the encoder did not answer within {deadline_s:g} seconds",
-                hint="try again later, or raise SONOSEEK_SERVER__DEADLINE_S",
-            )
-        return np.concatenate([item.result.result() for item in items])
+        return Pending([item.result for item in items])
+
+    def encode(self, encoder: Encoder, frames: Sequence[Frame], *, deadline_s: float = 60.0) -> Vectors:
+        """Unit-length embeddings (n, dim) of some frames; raises Busy, TimedOut, Unavailable or BadInput."""
+        return self.submit(encoder, frames).vectors(deadline_s)
 
     def waiting(self) -> int:
         """How many images wait for the encoder."""

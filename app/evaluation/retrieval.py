@@ -17,7 +17,8 @@ def evaluate_retrieval(snapshot: Snapshot, kind: str = "organ", k: int = 10) -> 
     matches, expected, groups = [], [], []
     for (name, _label), carriers in snapshot.rows_with.items():
         for row in carriers if name == kind else ():
-            ranking = rank(snapshot, snapshot.vectors[row], wish, self_id=snapshot.ids[row], without_own_patient=True)
+            own = snapshot.references[row].id
+            ranking = rank(snapshot, snapshot.vectors[row], wish, self_id=own, without_own_patient=True)
             seen = int(np.count_nonzero(ranking.visible))
             alike = int(np.count_nonzero(ranking.visible[carriers]))
             matches.append(np.isin(ranking.hits.rows, carriers).sum())

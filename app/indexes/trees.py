@@ -8,6 +8,7 @@ from app.domain import Vectors
 from app.indexes.base import Hits, Mask, nearest_first
 
 _TIE = 1e-9
+_SPARE = 8  # rows asked for beyond k: the query itself and a few of its patient are often left out
 
 
 class KDTreeIndex:
@@ -36,7 +37,7 @@ class KDTreeIndex:
 
     def _candidates(self, query: Vectors, k: int, allowed: Mask | None) -> NDArray[np.int64]:
         assert self._tree is not None
-        fetch = k + 1
+        fetch = k + _SPARE
         while True:
             fetch = min(fetch, len(self))
             distances, rows = self._tree.query(query, k=np.arange(1, fetch + 1))

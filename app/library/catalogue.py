@@ -47,6 +47,7 @@ _SECRET_CHECK = "hmac_check"  # noqa: S105 - the name of a row, not a secret
 
 _SHELF_COLUMNS = (
     ReferenceRow.id,
+    ReferenceRow.external_id,
     *(getattr(ReferenceRow, kind) for kind in LABEL_KINDS),
     ReferenceRow.attributes,
     ReferenceRow.patient_key,
@@ -64,6 +65,7 @@ class Shelf:
     ids: list[str]
     vectors: Vectors
     missing: int
+    external_ids: list[str | None]
     labels: list[Labels]
     attributes: list[dict[str, str]]
     patient_keys: list[str | None]
@@ -113,18 +115,20 @@ class Catalogue:
         with Session(self._engine) as session:
             return _info(session, _library(session, name))
 
+    def versions(self) -> dict[str, int]:
+        """Name -> version of all libraries, in order of names. Asked by every search: no ORM."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(LibraryRow.name, LibraryRow.version).order_by(LibraryRow.name))
+            return {row.name: row.version for row in rows}
+
     def version(self, name: str) -> int:
         """The version of a library; raises NotFound ``unknown_library``."""
-        with self._engine.connect() as connection:  # asked by every search: no ORM
-            version = connection.scalar(select(LibraryRow.version).where(LibraryRow.name == name))
-        if version is None:
-            return self.library(name).version  # says which libraries there are
-        return version
+        with Session(self._engine) as session:
+            return _library(session, name).version
 
     def names(self) -> list[str]:
         """The names of all libraries."""
-        with self._engine.connect() as connection:
-            return list(connection.scalars(select(LibraryRow.name).order_by(LibraryRow.name)))
+        return list(self.versions())
 
     def taxonomy(self, name: str) -> Taxonomy:
         """The taxonomy of a library; raises NotFound ``unknown_library``."""
@@ -249,9 +253,10 @@ class Catalogue:
 
     def canvases(self, keys: Sequence[str]) -> dict[str, tuple[Pixels, NDArray[np.int64]]]:
         """Id -> (canvas, histogram) of some references."""
-        with Session(self._engine) as session:
-            rows = session.scalars(select(CanvasRow).where(CanvasRow.reference_id.in_(keys)))
-            return {row.reference_id: canvas_of(row) for row in rows}
+        columns = (CanvasRow.reference_id, CanvasRow.canvas, CanvasRow.histogram)
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(*columns).where(CanvasRow.reference_id.in_(keys)))
+            return {key: canvas_of(canvas, histogram) for key, canvas, histogram in rows}
 
     def all_ids(self) -> set[str]:
         """The ids of all references in all libraries."""
@@ -288,6 +293,7 @@ class Catalogue:
             ids=[r.id for r in rows],
             vectors=vectors,
             missing=info.size - len(rows),
+            external_ids=[r.external_id for r in rows],
             labels=[labels_of({kind: getattr(r, kind) for kind in LABEL_KINDS}) for r in rows],
             attributes=[r.attributes for r in rows],
             patient_keys=[r.patient_key for r in rows],

@@ -52,6 +52,7 @@ def _prepare_sqlite(engine: Engine) -> None:
             "synchronous=NORMAL",
             "foreign_keys=ON",
             "secure_delete=ON",
+            "mmap_size=268435456",  # canvases are read without a copy through the page cache
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -105,10 +105,9 @@ def vector_bytes(vector: NDArray[np.float32]) -> bytes:
     return vector.astype("<f4").tobytes()
 
 
-def canvas_of(row: CanvasRow) -> tuple[Pixels, NDArray[np.int64]]:
-    """The canvas (256, 256) and its histogram (256)."""
-    canvas = np.frombuffer(row.canvas, dtype=np.uint8).reshape(256, 256)
-    return canvas, np.frombuffer(row.histogram, dtype="<i8")
+def canvas_of(canvas: bytes, histogram: bytes) -> tuple[Pixels, NDArray[np.int64]]:
+    """The canvas (256, 256) and its histogram (256) from their stored bytes."""
+    return np.frombuffer(canvas, dtype=np.uint8).reshape(256, 256), np.frombuffer(histogram, dtype="<i8")
 
 
 def reference_of(row: ReferenceRow, library: str) -> Reference:

@@ -6,10 +6,10 @@ from typing import Any
 
 from app.domain import MAX_K, Box, ImageFacts
 from app.errors import BadInput
-from app.library.reference import LibraryInfo, Reference
+from app.library.reference import LibraryInfo
 from app.search.evidence import LabelEvidence
 from app.search.scope import Scope
-from app.search.snapshot import Condition
+from app.search.snapshot import Condition, ShelvedReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Neighbour:
     """A reference with its rank (from 1), Euclidean distance (0..2) and scores."""
 
     rank: int
-    reference: Reference
+    reference: ShelvedReference
     distance: float
     scores: Mapping[str, Any]
 

@@ -67,22 +67,22 @@ class Finder:
     def find(self, query: ImageQuery, wish: Wish) -> Answer:
         """The references that look most like an image."""
         watch = Stopwatch()
-        encoder, library, scores = self._resolve(wish)
+        encoder, snapshot, scores = self._resolve(wish)
         with watch.time("read"):
             frame = self.read(query)
         with watch.time("encode"):
-            vector = self.encode(encoder, frame)
-        with watch.time("scores"):
-            score_input = ScoreInput.of(frame.pixels)
+            pending = self._batcher.submit(encoder, [frame])
+            score_input = ScoreInput.of(frame.pixels)  # while the worker encodes
+            vector = pending.vectors(self._deadline_s)[0]
         asked = _Query(
             facts=frame.facts,
             vector=vector,
             scores=score_input,
-            self_id=reference_id(library, identity_of(frame.facts)),
+            self_id=reference_id(snapshot.info.name, identity_of(frame.facts)),
             patient_keys=self._patient_keys(query, frame.facts),
             is_reference=False,
         )
-        return self._answer(asked, wish, encoder, library, scores, judge_scope(frame.facts), watch)
+        return self._answer(asked, wish, encoder, snapshot, scores, judge_scope(frame.facts), watch)
 
     def find_like(self, key: str, wish: Wish) -> Answer:
         """The neighbours of a reference among the others of its library, its own patient left out."""
@@ -94,10 +94,9 @@ class Finder:
                 "the reference belongs to another library than the one that was named",
                 hint=f"leave library out, or name {reference.library!r}",
             )
-        encoder, library, scores = self._resolve(replace(wish, library=reference.library))
+        encoder, snapshot, scores = self._resolve(replace(wish, library=reference.library))
         vector = self._catalogue.vector(key, encoder.digest)
         if vector is None:
-            self._shelves.snapshot(library, encoder)  # says which digests there are and what to do
             raise NotFound("unknown_reference", "the reference is gone", hint="search again")
         canvas, histogram = self._catalogue.canvases([key])[key]
         asked = _Query(
@@ -109,7 +108,7 @@ class Finder:
             is_reference=True,
         )
         scope = Scope("unknown", ())
-        return self._answer(asked, wish, encoder, library, scores, scope, watch)
+        return self._answer(asked, wish, encoder, snapshot, scores, scope, watch)
 
     def read(self, query: ImageQuery) -> Frame:
         """The de-identified frame of an image."""
@@ -123,25 +122,15 @@ class Finder:
         vector: Vectors = self._batcher.encode(encoder, [frame], deadline_s=self._deadline_s)[0]
         return vector
 
-    def _resolve(self, wish: Wish) -> tuple[Encoder, str, tuple[str, ...]]:
-        """Encoder, library and scores of a wish, checked before anything costly is done."""
+    def _resolve(self, wish: Wish) -> tuple[Encoder, Snapshot, tuple[str, ...]]:
+        """Encoder, snapshot and scores of a wish, settled before anything costly is done."""
         scores = chosen_scores(wish.scores)
         encoder = self._batcher.encoder(wish.encoder)
-        library = wish.library if wish.library is not None else self._only_library()
-        self._shelves.snapshot(library, encoder)
-        return encoder, library, scores
-
-    def _only_library(self) -> str:
-        names = self._catalogue.names()
-        if not names:
-            raise NotFound("no_library", "there is no library yet", hint="enrol one: sonoseek enrol NAME MANIFEST")
-        if len(names) > 1:
-            raise BadInput(
-                "library_needed",
-                "there are several libraries and none was named",
-                hint=f"add library=NAME; libraries are: {', '.join(names)}",
-            )
-        return names[0]
+        versions = self._catalogue.versions()
+        library = wish.library if wish.library is not None else _only_library(list(versions))
+        if library not in versions:
+            return encoder, self._shelves.snapshot(library, encoder), scores  # says which there are
+        return encoder, self._shelves.snapshot_at(library, versions[library], encoder), scores
 
     def _patient_keys(self, query: ImageQuery, facts: ImageFacts) -> frozenset[str]:
         """Whom to leave out: the patient that the caller names and the one that the header names."""
@@ -153,13 +142,12 @@ class Finder:
         asked: _Query,
         wish: Wish,
         encoder: Encoder,
-        library: str,
+        snapshot: Snapshot,
         scores: tuple[str, ...],
         scope: Scope,
         watch: Stopwatch,
     ) -> Answer:
         with watch.time("search"):
-            snapshot = self._shelves.snapshot(library, encoder)
             ranking = rank(
                 snapshot,
                 asked.vector,
@@ -189,13 +177,13 @@ class Finder:
         )
 
     def _neighbours(self, snapshot: Snapshot, hits: Hits, query: ScoreInput, names: tuple[str, ...]) -> list[Neighbour]:
-        keys = [snapshot.ids[row] for row in hits.rows]
-        distances = dict(zip(keys, hits.distances.tolist(), strict=True))
-        scores = self._scores(keys, query, names)
-        references = [found for found in self._catalogue.get_many(keys) if found.id in scores]
+        found = [snapshot.references[row] for row in hits.rows]
+        scores = self._scores([reference.id for reference in found], query, names)
+        pairs = zip(found, hits.distances.tolist(), strict=True)
+        there = [(reference, distance) for reference, distance in pairs if reference.id in scores]
         return [
-            Neighbour(rank, reference, distances[reference.id], scores[reference.id])
-            for rank, reference in enumerate(references, start=1)
+            Neighbour(rank, reference, distance, scores[reference.id])
+            for rank, (reference, distance) in enumerate(there, start=1)
         ]
 
     def _scores(self, keys: list[str], query: ScoreInput, names: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
@@ -208,6 +196,18 @@ class Finder:
             scored = score_pairs(query, [ScoreInput(*canvas) for canvas in canvases.values()], names)
             scores.update(zip(canvases, scored, strict=True))
         return scores
+
+
+def _only_library(names: list[str]) -> str:
+    if not names:
+        raise NotFound("no_library", "there is no library yet", hint="enrol one: sonoseek enrol NAME MANIFEST")
+    if len(names) > 1:
+        raise BadInput(
+            "library_needed",
+            "there are several libraries and none was named",
+            hint=f"add library=NAME; libraries are: {', '.join(names)}",
+        )
+    return names[0]
 
 
 def describe(encoder: Encoder) -> EncoderInfo:

@@ -61,7 +61,7 @@ def _filtered(snapshot: Snapshot, wish: Wish) -> Mask:
 
 def _carriers(snapshot: Snapshot, kind: str, values: Sequence[str]) -> Mask:
     """The rows that carry one of some values of a label kind or an attribute."""
-    mask = np.zeros(len(snapshot.ids), dtype=np.bool_)
+    mask = np.zeros(len(snapshot.references), dtype=np.bool_)
     if kind not in (*LABEL_KINDS, *ATTRIBUTES) and not any(name == kind for name, _ in snapshot.rows_with):
         raise BadInput(
             "unknown_filter",

@@ -20,8 +20,11 @@ class Shelves:
 
     def snapshot(self, library: str, encoder: Encoder) -> Snapshot:
         """The present snapshot; raises NotFound, or Conflict ``digest_mismatch`` where vectors are missing."""
+        return self.snapshot_at(library, self._catalogue.version(library), encoder)
+
+    def snapshot_at(self, library: str, version: int, encoder: Encoder) -> Snapshot:
+        """The same where the stored version is known already."""
         key = (library, encoder.digest)
-        version = self._catalogue.version(library)
         found = self._snapshots.get(key)
         if found is None or found.info.version != version:
             found = self._renew(key, version)

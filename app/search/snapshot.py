@@ -1,14 +1,14 @@
 """One library at one version under one encoder, in memory and ready to be searched."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import LABEL_KINDS, Vectors
+from app.domain import LABEL_KINDS, Labels, Vectors
 from app.indexes.base import Mask, VectorIndex
 from app.indexes.registry import open_index
 from app.library.catalogue import Shelf
@@ -18,6 +18,16 @@ from app.search.groups import group_patients
 Key = TypeVar("Key", bound=Hashable)
 Condition = tuple[str, str]
 """A label kind or attribute and its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShelvedReference:
+    """What an answer says of a reference, as it was at the snapshot's version."""
+
+    id: str
+    external_id: str | None
+    labels: Labels
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Snapshot:
     digest: str
     missing: int
     frame_digests: frozenset[str]
-    ids: list[str]
+    references: list[ShelvedReference]
     vectors: Vectors
     row_of: dict[str, int]
     index: VectorIndex
@@ -42,7 +52,7 @@ class Snapshot:
 
     def everything(self) -> Mask:
         """A mask that lets every row through."""
-        return np.ones(len(self.ids), dtype=np.bool_)
+        return np.ones(len(self.references), dtype=np.bool_)
 
 
 def build_snapshot(shelf: Shelf, digest: str, engine: str) -> Snapshot:
@@ -52,7 +62,10 @@ def build_snapshot(shelf: Shelf, digest: str, engine: str) -> Snapshot:
         digest=digest,
         missing=shelf.missing,
         frame_digests=frozenset(shelf.frame_digests),
-        ids=shelf.ids,
+        references=[
+            ShelvedReference(*facts)
+            for facts in zip(shelf.ids, shelf.external_ids, shelf.labels, shelf.attributes, strict=True)
+        ],
         vectors=shelf.vectors,
         row_of={key: row for row, key in enumerate(shelf.ids)},
         index=open_index(engine, shelf.vectors),

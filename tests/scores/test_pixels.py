@@ -42,7 +42,7 @@ def test_a_canvas_is_luma_of_256_by_area_averaging():
 def test_all_scores_without_names_none_for_an_empty_list_and_unknown_ones_refused():
     assert chosen_scores(None) == ("histogram", "mse", "dreamsim")
     assert chosen_scores(()) == ()
-    with pytest.raises(BadInput, match="ssim") as caught:
+    with pytest.raises(BadInput) as caught:
         chosen_scores(("ssim",))
     assert "histogram" in caught.value.hint
 

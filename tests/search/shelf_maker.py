@@ -20,6 +20,7 @@ def make_snapshot(vectors, organs, patients, fingerprints=None, devices=None, en
         ids=[f"id-{row}" for row in range(n)],
         vectors=vectors,
         missing=0,
+        external_ids=[None] * n,
         labels=[Labels(organ=organ) for organ in organs],
         attributes=[{"device": device} for device in devices or ["E6"] * n],
         patient_keys=patients,
