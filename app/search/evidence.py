@@ -1,5 +1,6 @@
 """How often a label occurs among the neighbours, against chance."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.domain import LABEL_KINDS
 from app.indexes.base import Mask
-from app.search.snapshot import Snapshot
+from app.search.snapshot import Condition, Snapshot
 
 LOW_SUPPORT = 20
 """Labels with fewer references than this are marked (the paper: 20-30 images a class are needed)."""
@@ -37,24 +38,33 @@ def weigh_evidence(
     would otherwise be expected under every label at once.
     """
     weights = _weights(snapshot, visible, max_per_patient)
-    neighbours = set(rows.tolist())
     evidence = []
-    for (kind, label), carriers in snapshot.rows_with.items():
-        found = [row for row in carriers.tolist() if row in neighbours] if kind in LABEL_KINDS else []
-        if found:
-            expected = len(rows) * float(weights[carriers].sum() / weights.sum())
-            evidence.append(
-                LabelEvidence(
-                    kind=kind,
-                    label=label,
-                    found=len(found),
-                    patients=len(set(snapshot.patients[found].tolist())),
-                    expected=expected,
-                    lift=len(found) / expected,
-                    low_support=len(carriers) < LOW_SUPPORT,
-                )
+    for (kind, label), found in _carriers_among(snapshot, rows).items():
+        carriers = snapshot.rows_with[kind, label]
+        expected = len(rows) * float(weights[carriers].sum() / weights.sum())
+        evidence.append(
+            LabelEvidence(
+                kind=kind,
+                label=label,
+                found=len(found),
+                patients=len(set(snapshot.patients[found].tolist())),
+                expected=expected,
+                lift=len(found) / expected,
+                low_support=len(carriers) < LOW_SUPPORT,
             )
+        )
     return sorted(evidence, key=_strength)
+
+
+def _carriers_among(snapshot: Snapshot, rows: NDArray[np.int64]) -> dict[Condition, list[int]]:
+    """The labels of some rows, each with those of them that carry it."""
+    found: dict[Condition, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        labels = snapshot.references[row].labels
+        for kind in LABEL_KINDS:
+            for label in labels.values(kind):
+                found[kind, label].append(row)
+    return found
 
 
 def _weights(snapshot: Snapshot, visible: Mask, cap: int | None) -> NDArray[np.float64]:
