@@ -28,6 +28,7 @@ def histogram_intersection(a: Histogram, b: Histogram) -> float:
 
 def mean_squared_error(a: Pixels, b: Pixels) -> float:
     """Mean of (a - b)² over two canvases: 0..65025, 0 = same."""
-    difference = np.subtract(a, b, dtype=np.int32)
-    difference *= difference
-    return int(difference.sum(dtype=np.int64)) / difference.size
+    difference = np.subtract(a, b, dtype=np.int16).astype(np.float32)
+    # A row of 256 squares stays below 2**24, so its float32 sum is exact: half the time of whole numbers.
+    rows = np.einsum("ij,ij->i", difference, difference)
+    return float(rows.sum(dtype=np.float64)) / difference.size
