@@ -36,7 +36,7 @@ clean:
 
 $(VENV)/.serving: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing, a few minutes the first time (about 1.4 GB with a CPU build of torch)"
+	@echo "installing, a few minutes the first time (about 1.9 GB with a CPU build of torch)"
 	$(PIP) $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX)) $(TORCH)
 	$(PIP) --editable .
 	@touch $@
