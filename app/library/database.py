@@ -1,6 +1,7 @@
 """Opening the database: pragmas, transactions, migrations."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
@@ -10,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.errors import Misconfigured
 
 _POOL = 32  # a connection per thread that may ask for one
+_PATIENCE_S = 15.0  # how long a process waits for another one's write
 HEAD = "0001"
 """The newest migration. Kept here so that a start with an up-to-date database need not import Alembic."""
 
@@ -46,9 +48,9 @@ def _prepare_sqlite(engine: Engine) -> None:
         # The driver must not open transactions by itself: it opens none for SELECT,
         # and two reads of one answer could then see two versions.
         connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000:.0f}")
+        _use_write_ahead_log(connection)
         for pragma in (
-            "busy_timeout=15000",  # first: the others may have to wait for another process
-            "journal_mode=WAL",
             "synchronous=NORMAL",
             "foreign_keys=ON",
             "secure_delete=ON",
@@ -60,6 +62,19 @@ def _prepare_sqlite(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         immediate = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch the journal mode, which SQLite refuses at once, whatever the busy time-out, while another writes."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _migrate(engine: Engine) -> None:
