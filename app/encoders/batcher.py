@@ -25,17 +25,22 @@ class _Item:
 
 
 class Pending:
-    """Frames on their way through an encoder."""
+    """Frames on their way through an encoder; leaving it as a context drops those that are not encoded yet."""
 
     def __init__(self, results: Sequence[Future[Vectors]]) -> None:
         self._results = results
+
+    def __enter__(self) -> "Pending":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for result in self._results:
+            result.cancel()
 
     def vectors(self, deadline_s: float) -> Vectors:
         """Their unit-length embeddings (n, dim), waited for; raises TimedOut, Unavailable or BadInput."""
         _, late = wait(self._results, timeout=deadline_s)
         if late:
-            for result in self._results:
-                result.cancel()
             raise TimedOut(
                 "encoder_deadline",
                 f"the encoder did not answer within {deadline_s:g} seconds",
@@ -80,14 +85,15 @@ class Batcher:
         return self.encoders[name]
 
     def submit(self, encoder: Encoder, frames: Sequence[Frame]) -> "Pending":
-        """Put some frames into the queue and go on; raises Busy or Unavailable."""
+        """Put some frames into the queue and go on; raises Busy or Unavailable. To be used as a context."""
         items = [_Item(encoder, encoder.pre(frame)) for frame in frames]
         self._enqueue(items)
         return Pending([item.result for item in items])
 
     def encode(self, encoder: Encoder, frames: Sequence[Frame], *, deadline_s: float = 60.0) -> Vectors:
         """Unit-length embeddings (n, dim) of some frames; raises Busy, TimedOut, Unavailable or BadInput."""
-        return self.submit(encoder, frames).vectors(deadline_s)
+        with self.submit(encoder, frames) as pending:
+            return pending.vectors(deadline_s)
 
     def waiting(self) -> int:
         """How many images wait for the encoder."""

@@ -7,7 +7,7 @@ from datetime import UTC
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Pixels, Taxonomy, Vectors
@@ -43,7 +43,8 @@ from app.library.tables import (
 )
 
 _SECRET_CHECK = "hmac_check"  # noqa: S105 - the name of a row, not a secret
-
+_LIBRARIES = LibraryRow.__table__.c
+_CANVAS = CanvasRow.__table__.c
 
 _SHELF_COLUMNS = (
     ReferenceRow.id,
@@ -54,6 +55,12 @@ _SHELF_COLUMNS = (
     ReferenceRow.fingerprint,
     ReferenceRow.frame_digest,
     EmbeddingRow.vector,
+)
+
+# Every search asks these two: putting a statement together costs as much as SQLite needs to answer it.
+_VERSIONS = select(_LIBRARIES.name, _LIBRARIES.version).order_by(_LIBRARIES.name)
+_CANVASES = select(_CANVAS.reference_id, _CANVAS.canvas, _CANVAS.histogram).where(
+    _CANVAS.reference_id.in_(bindparam("keys", expanding=True))
 )
 
 
@@ -116,10 +123,9 @@ class Catalogue:
             return _info(session, _library(session, name))
 
     def versions(self) -> dict[str, int]:
-        """Name -> version of all libraries, in order of names. Asked by every search: no ORM."""
+        """Name -> version of all libraries, in order of names."""
         with self._engine.connect() as connection:
-            rows = connection.execute(select(LibraryRow.name, LibraryRow.version).order_by(LibraryRow.name))
-            return {row.name: row.version for row in rows}
+            return {row.name: row.version for row in connection.execute(_VERSIONS)}
 
     def version(self, name: str) -> int:
         """The version of a library; raises NotFound ``unknown_library``."""
@@ -253,9 +259,8 @@ class Catalogue:
 
     def canvases(self, keys: Sequence[str]) -> dict[str, tuple[Pixels, NDArray[np.int64]]]:
         """Id -> (canvas, histogram) of some references."""
-        columns = (CanvasRow.reference_id, CanvasRow.canvas, CanvasRow.histogram)
         with self._engine.connect() as connection:
-            rows = connection.execute(select(*columns).where(CanvasRow.reference_id.in_(keys)))
+            rows = connection.execute(_CANVASES, {"keys": list(keys)})
             return {key: canvas_of(canvas, histogram) for key, canvas, histogram in rows}
 
     def all_ids(self) -> set[str]:

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.domain import Frame, ImageFacts, Vectors
@@ -67,12 +67,14 @@ class Finder:
     def find(self, query: ImageQuery, wish: Wish) -> Answer:
         """The references that look most like an image."""
         watch = Stopwatch()
-        encoder, snapshot, scores = self._resolve(wish)
+        scores = chosen_scores(wish.scores)
+        encoder = self._batcher.encoder(wish.encoder)
         with watch.time("read"):
             frame = self.read(query)
-        with watch.time("encode"):
-            pending = self._batcher.submit(encoder, [frame])
-            score_input = ScoreInput.of(frame.pixels)  # while the worker encodes
+        with watch.time("encode"), self._batcher.submit(encoder, [frame]) as pending:
+            # What needs no vector is done while the worker encodes.
+            snapshot = self._snapshot(wish.library, encoder)
+            score_input = ScoreInput.of(frame.pixels)
             vector = pending.vectors(self._deadline_s)[0]
         asked = _Query(
             facts=frame.facts,
@@ -94,7 +96,9 @@ class Finder:
                 "the reference belongs to another library than the one that was named",
                 hint=f"leave library out, or name {reference.library!r}",
             )
-        encoder, snapshot, scores = self._resolve(replace(wish, library=reference.library))
+        scores = chosen_scores(wish.scores)
+        encoder = self._batcher.encoder(wish.encoder)
+        snapshot = self._snapshot(reference.library, encoder)
         vector = self._catalogue.vector(key, encoder.digest)
         if vector is None:
             raise NotFound("unknown_reference", "the reference is gone", hint="search again")
@@ -122,15 +126,13 @@ class Finder:
         vector: Vectors = self._batcher.encode(encoder, [frame], deadline_s=self._deadline_s)[0]
         return vector
 
-    def _resolve(self, wish: Wish) -> tuple[Encoder, Snapshot, tuple[str, ...]]:
-        """Encoder, snapshot and scores of a wish, settled before anything costly is done."""
-        scores = chosen_scores(wish.scores)
-        encoder = self._batcher.encoder(wish.encoder)
+    def _snapshot(self, library: str | None, encoder: Encoder) -> Snapshot:
+        """The snapshot of a library, of the only one without a name, at the version that is stored now."""
         versions = self._catalogue.versions()
-        library = wish.library if wish.library is not None else _only_library(list(versions))
-        if library not in versions:
-            return encoder, self._shelves.snapshot(library, encoder), scores  # says which there are
-        return encoder, self._shelves.snapshot_at(library, versions[library], encoder), scores
+        name = library if library is not None else _only_library(list(versions))
+        if name not in versions:
+            return self._shelves.snapshot(name, encoder)  # says which there are
+        return self._shelves.snapshot_at(name, versions[name], encoder)
 
     def _patient_keys(self, query: ImageQuery, facts: ImageFacts) -> frozenset[str]:
         """Whom to leave out: the patient that the caller names and the one that the header names."""
