@@ -76,7 +76,15 @@ class EncoderSettings(_Room):
     names: Names = Field(("resnet-us",), description="Encoders to load (comma separated); the first is the default.")
     batch_size: int = Field(16, gt=0, description="Most images in one forward pass.")
     queue_size: int = Field(256, ge=32, description="Most images that may wait for the encoder, at least 32.")
-    threads: int = Field(1, ge=0, description="Threads of one forward pass; 0 takes every core; 1 suits resnet-us.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (a GPU where there is one), cpu or cuda:N."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Of matrix products: fp32, bf16 or fp16; auto is fp32 on a CPU and bf16 on a GPU."
+    )
+    threads: int = Field(
+        0, ge=0, description="Threads of one forward pass; 0: one for resnet-us, every core for the others."
+    )
 
 
 class ImageSettings(_Room):

@@ -180,14 +180,14 @@ def _secret(settings: Settings, catalogue: Catalogue) -> bytes:
 
 
 def _open_batcher(library: Library) -> Batcher:
-    from app.encoders.device import use_threads  # torch is imported here, not when a command starts
+    from app.encoders.device import choose_placement  # torch is imported here, not when a command starts
 
     settings = library.settings.encoders
     if not settings.names:
         raise Misconfigured("no_encoder", "no encoder is named", hint="set SONOSEEK_ENCODERS__NAMES=resnet-us")
-    use_threads(settings.threads)
+    placement = choose_placement(settings.device, settings.precision, settings.threads)
     try:
-        encoders = [open_encoder(name, library.weights) for name in settings.names]
+        encoders = [open_encoder(name, library.weights, placement) for name in settings.names]
     except NotFound as error:
         raise Misconfigured(error.code, error.detail, hint=f"{error.hint}; see SONOSEEK_ENCODERS__NAMES") from None
     return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size)

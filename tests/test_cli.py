@@ -71,7 +71,7 @@ def test_enrol_writes_a_map_and_reports_bad_rows(tmp_path, phantoms):
         (("search", "none.png"), {}, 2, "none.png"),
         (("search", __file__), {}, 3, "unknown_format"),
         (("search", __file__, "--k", "0"), {}, 2, "--k"),
-        (("search", __file__, "--library", "heart"), {}, 3, "unknown_library"),
+        (("search", "docs/phantoms.png", "--library", "heart"), {}, 3, "unknown_library"),
         (("reembed", "heart"), {}, 3, "unknown_library"),
         (("libraries",), {"SONOSEEK_SERVER__PORT": "none"}, 2, "server.port"),
         (("serve",), {"SONOSEEK_SERVER__HOST": "0.0.0.0"}, 2, "open_to_network"),

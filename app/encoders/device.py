@@ -1,9 +1,73 @@
-"""How many threads one forward pass takes."""
+"""Where and how exactly a forward pass runs: device, precision, threads."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import torch
 
+from app.errors import Misconfigured
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A device, the precision of matrix products on it, and the threads of one forward pass (0: every core)."""
+
+    device: torch.device
+    precision: Precision
+    threads: int = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that matrix products are computed in."""
+        return DTYPES[self.precision]
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the device is the CPU."""
+        return self.device.type == "cpu"
+
 
 def use_threads(threads: int) -> None:
-    """Give each forward pass that many threads; 0 leaves torch's own choice, every core."""
-    if threads:
-        torch.set_num_threads(threads)
+    """Give the forward passes of this thread that many threads; 0 takes every core that this process may use."""
+    torch.set_num_threads(threads or free_cores())
+
+
+@cache
+def free_cores() -> int:
+    """Cores that this process may use: those of its affinity, or fewer where a container is limited."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no cgroups of version 2, or "max"
+        quota, period = _CGROUP_CPU.read_text(encoding="ascii").split()
+        cores = min(cores, -(-int(quota) // int(period)))
+    return max(1, cores)
+
+
+def choose_placement(device: str = "auto", precision: str = "auto", threads: int = 0) -> Placement:
+    """A placement from settings: ``auto`` takes a GPU where there is one, fp32 on a CPU and bf16 on a GPU.
+
+    Raises Misconfigured ``no_such_device``.
+    """
+    if device == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise Misconfigured(
+            "no_such_device",
+            f"there is no device {device}: torch sees {torch.cuda.device_count()} GPUs",
+            hint="set SONOSEEK_ENCODERS__DEVICE to auto or cpu, or install a CUDA build of torch",
+        )
+    if precision == "auto":
+        precision = "fp32" if chosen.type == "cpu" else "bf16"
+    return Placement(chosen, precision, threads)  # type: ignore[arg-type]

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from app.domain import Frame
 from app.encoders.base import Batch
+from app.encoders.device import Placement, use_threads
 from app.encoders.preprocess import Preprocess
 from app.encoders.weights import WeightsFolder
 from app.errors import Misconfigured
@@ -82,11 +82,13 @@ class ResNetEncoder:
         preprocess: Preprocess,
         digest: str,
         precision: str = "fp32",
+        threads: int = 1,
     ) -> None:
         self.name = name
         self.digest = digest
         self.precision = precision
         self._preprocess = preprocess
+        self._threads = threads
         self._network = _loaded(weights, precision)
 
     def pre(self, frame: Frame) -> Batch:
@@ -95,6 +97,7 @@ class ResNetEncoder:
 
     def core(self, batch: Batch) -> NDArray[np.float32]:
         """A batch (n, 1, size, size) through the network: float32 (n, 256)."""
+        use_threads(self._threads)
         # One by one: in a batch the sums are taken in another order, and a vector would depend on its company.
         with torch.inference_mode():
             rows = [self._network(picture[None]).numpy() for picture in torch.from_numpy(batch)]
@@ -119,11 +122,15 @@ def _loaded(weights: Mapping[str, Tensor], precision: str) -> ResNetUS:
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def open_resnet(found: WeightsFolder) -> ResNetEncoder:
-    """The encoder of a folder ``models/NAME``; raises Misconfigured where weights or preprocessing are unusable."""
+def open_resnet(found: WeightsFolder, placement: Placement) -> ResNetEncoder:
+    """The encoder of a folder ``models/NAME``; raises Misconfigured where weights or preprocessing are unusable.
+
+    It is too small for a GPU or another precision to pay, or a second thread.
+    """
     return ResNetEncoder(
         name=found.manifest.name,
-        weights=load(found.read()),
+        weights=found.tensors(),
         preprocess=Preprocess.parse(found.manifest.preprocess),
         digest=found.manifest.digest("fp32"),
+        threads=placement.threads or 1,
     )

@@ -1,12 +1,22 @@
 """Where weights lie: the folder that ships with the code, and the store of what a user installed."""
 
 import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import app
-from app.encoders.manifest import EncoderManifest, read_manifest
+from app.encoders.manifest import MANIFEST, EncoderManifest, WeightsFile, read_manifest, write_manifest
 from app.errors import Misconfigured, NotFound
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_CHUNK = 1 << 20
 
 
 def shipped_models() -> Path:
@@ -14,6 +24,15 @@ def shipped_models() -> Path:
     package = Path(app.__file__).parent
     inside = package / "shipped_models"
     return inside if inside.is_dir() else package.parent / "models"
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 (hex) of a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,51 +43,130 @@ class WeightsFolder:
     manifest: EncoderManifest
 
     @property
-    def file(self) -> Path:
-        """The file with the tensors."""
-        return self.folder / self.manifest.weights.file
-
-    @property
     def installed(self) -> bool:
         """Whether the tensors are there."""
-        return self.file.is_file()
+        return self.manifest.weights is not None and (self.folder / self.manifest.weights.file).is_file()
 
-    def read(self) -> bytes:
-        """The verified bytes of the tensors; raises Misconfigured where they are missing or changed."""
-        if not self.installed:
+    def verified_file(self) -> Path:
+        """The file with the tensors, its sha256 checked; raises Misconfigured where it is missing or changed."""
+        name, weights = self.manifest.name, self.manifest.weights
+        if weights is None or not self.installed:
             raise Misconfigured(
                 "weights_missing",
-                f"the weights of encoder {self.manifest.name!r} are not installed",
-                hint=f"put {self.manifest.weights.file} into {self.folder}",
+                f"the weights of encoder {name!r} are not installed",
+                hint=f"run: sonoseek models fetch {name}, or without internet: sonoseek models add {name} PATH",
             )
-        data = self.file.read_bytes()
-        if hashlib.sha256(data).hexdigest() != self.manifest.weights.sha256:
+        if sha256_of(self.folder / weights.file) != weights.sha256:
             raise Misconfigured(
                 "weights_changed",
-                f"the weights of encoder {self.manifest.name!r} are not those of its manifest (sha256 differs)",
-                hint=f"restore {self.file} from where it came",
+                f"the weights of encoder {name!r} are not those of its manifest (sha256 differs)",
+                hint=f"install them again: sonoseek models add {name} PATH",
             )
-        return data
+        return self.folder / weights.file
+
+    def tensors(self) -> "dict[str, Tensor]":
+        """The verified tensors by name, mapped from the file and not yet read."""
+        from safetensors.torch import load_file
+
+        return load_file(self.verified_file())
 
 
 class WeightStore:
     """Finds encoders by name, first among the installed, then among the shipped."""
 
     def __init__(self, installed: Path, shipped: Path | None = None) -> None:
+        self._installed = installed
         self._roots = [installed, shipped or shipped_models()]
 
     def names(self) -> list[str]:
         """All encoders that have a manifest, in order."""
-        found = {path.parent.name for root in self._roots for path in root.glob("*/manifest.toml")}
-        return sorted(found)
+        found = {path.parent.name for root in self._roots for path in root.glob(f"*/{MANIFEST}")}
+        return sorted(name for name in found if not name.startswith("."))
 
     def find(self, name: str) -> WeightsFolder:
         """The folder of one encoder; raises NotFound ``unknown_encoder``."""
         if name in self.names():
-            folder = next(root / name for root in self._roots if (root / name / "manifest.toml").is_file())
+            folder = next(root / name for root in self._roots if (root / name / MANIFEST).is_file())
             return WeightsFolder(folder, read_manifest(folder))
         raise NotFound(
             "unknown_encoder",
             "there is no encoder of that name",
             hint=f"encoders are: {', '.join(self.names()) or 'none'}",
         )
+
+    def install(
+        self,
+        manifest: EncoderManifest,
+        tensors: "Mapping[str, Tensor]",
+        files: Mapping[str, bytes] | None = None,
+    ) -> WeightsFolder:
+        """Put an encoder into the store at once or not at all; ``files`` are written beside the tensors.
+
+        Raises Misconfigured ``store_unwritable`` where there is no room or no permission.
+        """
+        name = manifest.name
+        try:
+            self._installed.mkdir(parents=True, exist_ok=True)
+            # On the same file system as its place, so that renaming is atomic; hidden, so that nobody finds it.
+            scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self._installed))
+            try:
+                self._write(scratch, manifest, tensors, files or {})
+                self._exchange(scratch, self._installed / name)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        except OSError as error:
+            raise _unwritable(error) from error
+        return self.find(name)
+
+    def remove(self, name: str) -> None:
+        """Delete an installed encoder; raises NotFound ``not_installed``, for shipped ones too."""
+        folder = self._installed / name
+        if name not in self.names() or not (folder / MANIFEST).is_file():
+            raise NotFound(
+                "not_installed",
+                "no weights of that name were installed",
+                hint="sonoseek models list shows what is installed",
+            )
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise _unwritable(error) from error
+
+    def _write(
+        self, folder: Path, manifest: EncoderManifest, tensors: "Mapping[str, Tensor]", files: Mapping[str, bytes]
+    ) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        folder.chmod(0o755)  # a service that runs as another user may read it
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        path = folder / f"{manifest.name}.safetensors"
+        try:
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+        except SafetensorError as error:  # it wraps what the disk said
+            raise OSError(str(error)) from error
+        path.chmod(0o644)
+        weights = WeightsFile(file=path.name, sha256=sha256_of(path))
+        write_manifest(manifest.model_copy(update={"weights": weights}), folder)
+
+    def _exchange(self, new: Path, place: Path) -> None:
+        """Move a finished folder to its place; what was there goes first and comes back if that fails."""
+        old = new.with_name(f"{new.name}.old")
+        if place.exists():
+            place.rename(old)
+        try:
+            new.rename(place)
+        except OSError:
+            with suppress(OSError):
+                old.rename(place)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(error: OSError) -> Misconfigured:
+    return Misconfigured(
+        "store_unwritable",
+        f"the folder of installed weights cannot be written ({type(error).__name__})",
+        hint="check SONOSEEK_MODELS: its permissions, and that the disk has room for the weights",
+    )

@@ -1,0 +1,111 @@
+"""Reading official checkpoint files: tensors only, every key and shape checked."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from app.errors import BadInput
+
+_SHOWN = 8  # keys named in an error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What ``torch.save`` or safetensors wrote; nothing but tensors and plain containers is unpickled.
+
+    Raises BadInput ``unsafe_checkpoint`` for a pickle that wants to run code, ``not_a_checkpoint`` for
+    what is no such file or is cut short.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        content = _unpickle(path)
+    except pickle.UnpicklingError as error:
+        raise _unpickling_problem(path, error) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
+        raise _not_a_checkpoint(path, type(error).__name__) from None
+    if not isinstance(content, dict):
+        raise _not_a_checkpoint(path, f"it holds a {type(content).__name__}")
+    return content
+
+
+def state_dict(path: Path, content: Mapping[str, Any], *keys: str) -> dict[str, Tensor]:
+    """The tensors under some nested keys of a checkpoint; raises BadInput ``not_a_checkpoint``."""
+    inner: Any = content
+    for key in keys:
+        if not isinstance(inner, Mapping) or key not in inner:
+            raise _not_a_checkpoint(path, f"it has no entry {key!r}")
+        inner = inner[key]
+    if not isinstance(inner, Mapping) or not all(isinstance(value, Tensor) for value in inner.values()):
+        raise _not_a_checkpoint(path, "it holds more than tensors")
+    return dict(inner)
+
+
+def check_layout(
+    tensors: Mapping[str, Tensor], network: nn.Module, what: str, unused: frozenset[str] = frozenset()
+) -> dict[str, Tensor]:
+    """The tensors that a network takes, as float32; raises BadInput ``wrong_checkpoint`` and names what differs.
+
+    Every tensor must be there with its shape and a floating type, and none beside those in ``unused``.
+    """
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in tensors]
+    unexpected = [key for key in tensors if key not in expected and key not in unused]
+    odd = [
+        f"{key} is {tuple(tensors[key].shape)} {str(tensors[key].dtype).removeprefix('torch.')}, "
+        f"not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in tensors and (tensors[key].shape != value.shape or not tensors[key].is_floating_point())
+    ]
+    faults = [
+        f"{label}: {_some(keys)}"
+        for label, keys in (("missing", missing), ("unexpected", unexpected), ("other shape or type", odd))
+        if keys
+    ]
+    if faults:
+        raise BadInput(
+            "wrong_checkpoint",
+            f"the file does not hold the weights of {what}; {'; '.join(faults)}",
+            hint="take the official file that belongs to this name: docs/models.md lists them",
+        )
+    return {key: tensors[key].float() for key in expected}
+
+
+def _unpickle(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    with warnings.catch_warnings(action="ignore"):  # of old containers and odd pickle protocols
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # containers from before torch 1.6 cannot be mapped
+            return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unpickling_problem(path: Path, error: pickle.UnpicklingError) -> BadInput:
+    if "Unsupported" in str(error) or "Weights only load failed" in str(error):
+        return BadInput(
+            "unsafe_checkpoint",
+            f"{path.name} is a pickle with more than tensors in it; nothing of it was run",
+            hint="take the official file; a full training checkpoint cannot be used",
+        )
+    return _not_a_checkpoint(path, type(error).__name__)
+
+
+def _not_a_checkpoint(path: Path, why: str) -> BadInput:
+    return BadInput(
+        "not_a_checkpoint",
+        f"{path.name} is no checkpoint file, or not a whole one ({why})",
+        hint="compare its size with that of the official file, and fetch it again",
+    )
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more

@@ -1,0 +1,53 @@
+"""An encoder made of a transform and a torch network."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.domain import Frame, Pixels
+from app.encoders.base import Batch
+from app.encoders.device import Placement, use_threads
+from app.encoders.manifest import EncoderManifest
+
+
+class PictureTransform(Protocol):
+    """Prepares the pixels of a frame."""
+
+    def tensor(self, pixels: Pixels) -> NDArray[np.float32]:
+        """A picture (height, width[, 3]) as float32 (channels, size, size)."""
+        ...
+
+
+class NetworkEncoder:
+    """Frames through a transform and a network that gives raw features (n, dim); implements ``Encoder``.
+
+    The network takes float32 pictures and decides itself what it computes in the placement's precision.
+    """
+
+    def __init__(
+        self, manifest: EncoderManifest, transform: PictureTransform, network: nn.Module, placement: Placement
+    ) -> None:
+        self.name = manifest.name
+        self.dim = manifest.dim
+        self.precision: str = placement.precision
+        self.digest = manifest.digest(placement.precision)
+        self._transform = transform
+        self._placement = placement
+        self._network = network.to(placement.device).eval().requires_grad_(requires_grad=False)
+
+    def pre(self, frame: Frame) -> Batch:
+        """One frame as the network wants it: float32 (channels, size, size)."""
+        return self._transform.tensor(frame.pixels)
+
+    def core(self, batch: Batch) -> NDArray[np.float32]:
+        """A batch (n, channels, size, size) through the network: float32 (n, dim)."""
+        use_threads(self._placement.threads)
+        with torch.inference_mode():
+            features = self._network(torch.from_numpy(batch).to(self._placement.device))
+            rows: NDArray[np.float32] = features.float().cpu().numpy()
+        return rows

@@ -1,0 +1,188 @@
+"""Official files into the store: what is checked, what is refused, and that a refusal changes nothing."""
+
+import os
+import pickle
+import resource
+
+import numpy as np
+import pytest
+import torch
+from official import TINY, write_manifest, write_vit
+
+from app.domain import Frame, ImageFacts
+from app.encoders.adding import add_model
+from app.encoders.base import embed
+from app.encoders.registry import open_encoder
+from app.encoders.weights import WeightStore, sha256_of
+from app.errors import BadInput, Misconfigured, NotFound
+
+
+@pytest.fixture
+def store(tmp_path):
+    write_manifest(tmp_path / "shipped", "tiny")
+    return WeightStore(tmp_path / "installed", tmp_path / "shipped")
+
+
+@pytest.fixture
+def official(tmp_path):
+    path = tmp_path / "tiny.pth"
+    write_vit(path, mask_token=torch.zeros(1, 64))
+    return path
+
+
+def frame(seed=0, shape=(40, 50)):
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return Frame(pixels, ImageFacts(sha256="", format="png", width=shape[1], height=shape[0]))
+
+
+def contents(folder):
+    return sorted((str(path.relative_to(folder)), path.stat().st_size) for path in folder.rglob("*"))
+
+
+def test_an_added_encoder_opens_and_embeds(store, official):
+    added = add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert added.installed
+    assert added.manifest.model_extra["installed_from"] == [
+        {"file": "tiny.pth", "sha256": sha256_of(official), "known": False}
+    ]
+    vectors = embed(open_encoder("tiny", store), [frame(0), frame(1, (40, 50, 3))])
+    assert vectors.shape == (2, 64)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    assert contents(store.find("tiny").folder.parent) == contents(added.folder.parent)  # nothing is left over
+
+
+def test_a_folder_with_the_official_name_will_do_and_another_name_for_one_file(store, official, tmp_path):
+    first = add_model(store, "tiny", official.parent, allow_unknown_digest=True).manifest
+    other = official.rename(tmp_path / "renamed.bin")
+    assert add_model(store, "tiny", other, allow_unknown_digest=True).manifest == first
+
+
+def test_another_name_keeps_other_preprocessing_apart(store, official):
+    plain = add_model(store, "tiny", official, allow_unknown_digest=True)
+    padded = add_model(store, "tiny", official, allow_unknown_digest=True, under="tiny-pad", fit="pad", size=42)
+    assert padded.manifest.digest("fp32") != plain.manifest.digest("fp32")
+    assert padded.manifest.weights.sha256 == plain.manifest.weights.sha256
+    assert open_encoder("tiny-pad", store).pre(frame()).shape == (3, 42, 42)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensors: tensors.pop("norm.bias"), "missing: norm.bias"),
+        (lambda tensors: tensors.update(head=torch.zeros(2)), "unexpected: head"),
+        (lambda tensors: tensors.update({"norm.bias": torch.zeros(32)}), "norm.bias is (32,) float32, not (64,)"),
+        (lambda tensors: tensors.update({"norm.bias": torch.zeros(64, dtype=torch.int8)}), "norm.bias is (64,) int8"),
+    ],
+)
+def test_every_key_and_shape_is_checked(store, official, change, says):
+    tensors = torch.load(official)
+    change(tensors)
+    torch.save(tensors, official)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert caught.value.code == "wrong_checkpoint"
+    assert says in caught.value.detail
+    assert not store.find("tiny").installed
+
+
+def test_half_precision_files_are_served_in_full(store, official):
+    torch.save({key: value.half() for key, value in torch.load(official).items()}, official)
+    added = add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert {tensor.dtype for tensor in added.tensors().values()} == {torch.float32}
+
+
+class Payload:
+    """A pickle that would write a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_code_in_a_pickle_does_not_run(store, tmp_path):
+    for name, write in (
+        ("new.pth", torch.save),
+        ("old.pth", lambda content, path: path.write_bytes(pickle.dumps(content))),
+    ):
+        path = tmp_path / name
+        write({"a": Payload(tmp_path / "ran")}, path)
+        with pytest.raises(BadInput) as caught:
+            add_model(store, "tiny", path, allow_unknown_digest=True)
+        assert caught.value.code == "unsafe_checkpoint"
+        assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("size", [0, 100, 20_000])
+def test_a_file_that_is_cut_short_is_refused(store, official, size):
+    os.truncate(official, size)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert caught.value.code == "not_a_checkpoint"
+
+
+def test_a_training_checkpoint_gets_a_hint(store, official):
+    torch.save({"teacher": torch.load(official), "student": {}}, official)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert caught.value.code == "training_checkpoint"
+    assert "_pretrain.pth" in caught.value.hint
+
+
+def test_digests_are_asked_for(store, official, tmp_path):
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official)
+    assert caught.value.code == "unknown_digest"
+    write_manifest(tmp_path / "shipped", "known", digests={"tiny.pth": sha256_of(official)})
+    assert add_model(store, "known", official).manifest.model_extra["installed_from"][0]["known"]
+    write_vit(official, seed=1)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "known", official, allow_unknown_digest=True)
+    assert caught.value.code == "wrong_digest"
+    assert store.find("known").tensors()  # the old ones are still there, whole
+
+
+def test_a_disk_without_room_leaves_the_store_as_it_was(store, official):
+    add_model(store, "tiny", official, allow_unknown_digest=True)
+    before = contents(store.find("tiny").folder.parent), store.find("tiny").manifest
+    write_vit(official, seed=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # no file may grow further, as on a full disk
+    try:
+        with pytest.raises(Misconfigured) as caught:
+            add_model(store, "tiny", official, allow_unknown_digest=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.code == "store_unwritable"
+    assert (contents(store.find("tiny").folder.parent), store.find("tiny").manifest) == before
+
+
+def test_names_and_files_that_are_not_there(store, tmp_path):
+    with pytest.raises(NotFound):
+        add_model(store, "huge", tmp_path)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", tmp_path)
+    assert caught.value.code == "files_missing"
+    assert "tiny.pth" in caught.value.detail
+    assert "fetch tiny" in caught.value.hint
+
+
+def test_what_was_installed_can_be_removed_and_what_is_shipped_stays(store, official):
+    add_model(store, "tiny", official, allow_unknown_digest=True)
+    store.remove("tiny")
+    assert not store.find("tiny").installed
+    for name in ("tiny", "../shipped/tiny", "none"):
+        with pytest.raises(NotFound):
+            store.remove(name)
+
+
+def test_positions_follow_the_picture_size(store, official):
+    assert TINY["grid"] * TINY["patch"] == 518
+    for size in (28, 56):
+        add_model(store, "tiny", official, allow_unknown_digest=True, under=f"at-{size}", size=size)
+        assert embed(open_encoder(f"at-{size}", store), [frame()]).shape == (1, 64)
+    with pytest.raises(Misconfigured) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True, under="at-30", size=30)
+    assert caught.value.code == "bad_preprocess"
+    assert "at-30" not in store.names()
