@@ -1,8 +1,10 @@
 # make demo   a running service with a synthetic library        make test   the tests
 # make check  lint, types, import floors, container files       make openapi  renew openapi/openapi.json
+# make test-reference   our encoders beside their authors' own code, in .venv-reference
 
 PYTHON ?= python3.11
 VENV ?= .venv
+REFERENCE ?= .venv-reference
 BIN := $(VENV)/bin
 DEMO := .demo
 PORT ?= 8000
@@ -11,7 +13,7 @@ TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check openapi clean
+.PHONY: demo test test-reference check openapi clean
 
 demo: $(VENV)/.serving
 	@SONOSEEK_DATA=$(DEMO)/data BIN=$(BIN) DEMO=$(DEMO) PORT=$(PORT) ONCE=$(ONCE) sh deploy/demo.sh
@@ -19,6 +21,9 @@ demo: $(VENV)/.serving
 test: $(VENV)/.dev
 	@sh deploy/test_packages.sh
 	$(BIN)/pytest
+
+test-reference: $(REFERENCE)/.built
+	$(REFERENCE)/bin/python -m pytest tests/reference
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -32,7 +37,7 @@ openapi: $(VENV)/.dev
 	$(BIN)/sonoseek openapi > openapi/openapi.json
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(REFERENCE) $(DEMO)
 
 $(VENV)/.serving: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,4 +48,8 @@ $(VENV)/.serving: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.serving
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(REFERENCE)/.built: $(VENV)/.dev tests/reference/build.sh tests/reference/constraints.txt
+	sh tests/reference/build.sh $(PYTHON) $(VENV) $(REFERENCE)
 	@touch $@

@@ -1,27 +1,25 @@
 """The command line: thin commands over what the service and the jobs do."""
 
 import csv
-import json
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from ulid import ULID
 
-from app.config import Settings
+from app.bench_commands import bench
+from app.current_settings import current_settings
 from app.domain import MAX_K, Box
 from app.errors import BadInput, Misconfigured, SonoSeekError
-from app.logs import configure_logs
+from app.model_commands import models
 from app.terminal import (
     out,
     print_error,
     print_import,
+    print_json,
     print_libraries,
     print_search,
     print_unexpected,
@@ -34,9 +32,9 @@ if TYPE_CHECKING:
     from app.search.importer import ImportReport
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-models = typer.Typer(no_args_is_help=True, help="Encoders and their weights.")
 datasets = typer.Typer(no_args_is_help=True, help="Synthetic data.")
 app.add_typer(models, name="models")
+app.add_typer(bench, name="bench")
 app.add_typer(datasets, name="datasets")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -68,7 +66,7 @@ def serve() -> None:
     """Serve the API and the page; SONOSEEK_SERVER__HOST and SONOSEEK_SERVER__PORT say where."""
     from app.serving import run_server
 
-    run_server(_settings())
+    run_server(current_settings())
 
 
 @app.command()
@@ -91,7 +89,7 @@ def enrol(
     rows = read_manifest(manifest, read_taxonomy(taxonomy) if taxonomy else None, attribute or ())
     with (
         _map_writer(map_file, manifest, taxonomy) as write_map,
-        running_service(_settings()) as service,
+        running_service(current_settings()) as service,
         progress_bar(f"enrolling {library}", len(rows.rows)) as advance,
     ):
         report = service.importer.run(
@@ -103,7 +101,7 @@ def enrol(
         )
         write_map(report.ids)
     if as_json:
-        _print_json({**_public(report), "dropped": rows.dropped})
+        print_json({**_public(report), "dropped": rows.dropped})
     else:
         print_import(report, rows.dropped)
     if report.bad:
@@ -140,7 +138,7 @@ def search(
         include_self=include_self,
     )
     query = ImageQuery(file.read_bytes(), frame, Box.parse(region) if region else None, exclude_patient_id)
-    with running_service(_settings()) as service:
+    with running_service(current_settings()) as service:
         body = SearchBody.of(service.finder.find(query, wish), str(ULID()))
     if as_json:
         out.print_json(body.model_dump_json())
@@ -163,7 +161,7 @@ def compare(
 
     first = ImageQuery(a.read_bytes(), region=Box.parse(region_a) if region_a else None)
     second = ImageQuery(b.read_bytes(), region=Box.parse(region_b) if region_b else None)
-    with running_service(_settings()) as service:
+    with running_service(current_settings()) as service:
         comparison = service.comparer.compare(first, second)
     body = CompareBody.of(comparison, str(ULID()))
     if as_json:
@@ -180,10 +178,10 @@ def libraries(as_json: Json = False) -> None:
     from app.api.schemas import library_list_body
     from app.wiring import open_library
 
-    catalogue = open_library(_settings()).catalogue
+    catalogue = open_library(current_settings()).catalogue
     bodies = [library_list_body(info, catalogue.encoders(info.name)) for info in catalogue.libraries()]
     if as_json:
-        _print_json([body.model_dump() for body in bodies])
+        print_json([body.model_dump() for body in bodies])
     else:
         print_libraries(bodies)
 
@@ -199,7 +197,7 @@ def evaluate(
     from app.evaluation.retrieval import evaluate_retrieval
     from app.wiring import running_service
 
-    with running_service(_settings()) as service:
+    with running_service(current_settings()) as service:
         snapshot = service.shelves.snapshot(library, service.batcher.encoder(encoder))
     figure = evaluate_retrieval(snapshot, kind)
     if not len(figure.matches):
@@ -208,9 +206,7 @@ def evaluate(
         )
     low, high = figure.interval()
     if as_json:
-        _print_json(
-            {"kind": kind, "k": figure.k, "mean": figure.mean, "interval": [low, high], "chance": figure.chance}
-        )
+        print_json({"kind": kind, "k": figure.k, "mean": figure.mean, "interval": [low, high], "chance": figure.chance})
         return
     out.print(
         f"{library}: same {kind} in the first {figure.k}, the patient's own left out: {figure.mean:.2f} on average "
@@ -227,14 +223,12 @@ def train(
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes every core.")] = 0,
 ) -> None:
     """Train the weights of resnet-us on labelled manifests."""
-    from app.encoders.device import use_threads
     from app.training.fit import Schedule
     from app.training.resnet import train_resnet
 
-    use_threads(threads)
     with stage_progress() as progress:
         schedule = Schedule(steps=steps) if steps else Schedule()
-        trained = train_resnet(manifests, folder, seed=seed, schedule=schedule, progress=progress)
+        trained = train_resnet(manifests, folder, seed=seed, schedule=schedule, threads=threads, progress=progress)
     out.print(
         f"{trained.pictures} pictures, {len(trained.organs)} organs, {len(trained.groups)} groups; "
         f"loss {trained.losses[0]:.3f} at first, {trained.losses[-1]:.3f} at last; weights in {trained.folder}",
@@ -250,39 +244,12 @@ def reembed(
     from app.search.rebuild import reembed as embed_missing
     from app.wiring import running_service
 
-    with running_service(_settings()) as service:
+    with running_service(current_settings()) as service:
         chosen = service.batcher.encoder(encoder)
         missing = len(service.catalogue.without_vector(library, chosen.digest))
         with progress_bar(f"embedding {library}", missing) as advance:
             embed_missing(service.catalogue, service.batcher, chosen, library, advance)
     out.print(f"{missing} references embedded with {chosen.name}")
-
-
-@models.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List the encoders that can be loaded."""
-    from app.encoders.weights import WeightStore
-
-    store = WeightStore(_settings().models_dir)
-    found = [store.find(name) for name in store.names()]
-    rows = [
-        {
-            "name": item.manifest.name,
-            "installed": item.installed,
-            "dim": item.manifest.dim,
-            "params": item.manifest.parameters,
-            "licence": item.manifest.licence,
-        }
-        for item in found
-    ]
-    if as_json:
-        _print_json(rows)
-        return
-    for row in rows:
-        state = "installed" if row["installed"] else "weights missing"
-        out.print(
-            f"{row['name']}: {row['dim']} dimensions, {row['params']:,} parameters, {row['licence']}, {state}",
-        )
 
 
 @datasets.command("phantoms")
@@ -303,22 +270,7 @@ def openapi() -> None:
     """Print the OpenAPI document of the service."""
     from app.main import bare_app
 
-    _print_json(bare_app().openapi())
-
-
-def _settings() -> Settings:
-    """The settings in force; raises Misconfigured ``bad_settings``."""
-    try:
-        settings = Settings()
-    except (ValidationError, SettingsError, tomllib.TOMLDecodeError) as error:
-        names = _setting_names(error)
-        raise Misconfigured(
-            "bad_settings",
-            f"these settings cannot be used: {names}",
-            hint="docs/configuration.md describes every setting; check the environment and sonoseek.toml",
-        ) from None
-    configure_logs(settings.log.level, settings.log.format)
-    return settings
+    print_json(bare_app().openapi())
 
 
 @contextmanager
@@ -341,12 +293,6 @@ def _map_writer(path: Path | None, *inputs: Path | None) -> Iterator[Callable[[d
         yield lambda ids: writer.writerows(sorted(ids.items()))
 
 
-def _setting_names(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return ", ".join(".".join(str(part) for part in fault["loc"]) for fault in error.errors())
-    return "sonoseek.toml is no TOML" if isinstance(error, tomllib.TOMLDecodeError) else "a room is no table"
-
-
 def _public(report: "ImportReport") -> dict[str, Any]:
     return {
         "added": report.added,
@@ -355,7 +301,3 @@ def _public(report: "ImportReport") -> dict[str, Any]:
         "skipped": report.skipped,
         "bad": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
     }
-
-
-def _print_json(value: object) -> None:
-    out.file.write(json.dumps(value, indent=2) + "\n")

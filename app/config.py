@@ -74,6 +74,9 @@ class EncoderSettings(_Room):
     """Which encoders are loaded and how they run."""
 
     names: Names = Field(("resnet-us",), description="Encoders to load (comma separated); the first is the default.")
+    dreamsim_scores: bool = Field(
+        True, description="Load dreamsim-ensemble too where it is installed, for the DreamSim scores."
+    )
     batch_size: int = Field(16, gt=0, description="Most images in one forward pass.")
     queue_size: int = Field(256, ge=32, description="Most images that may wait for the encoder, at least 32.")
     device: str = Field(
@@ -84,6 +87,14 @@ class EncoderSettings(_Room):
     )
     threads: int = Field(
         0, ge=0, description="Threads of one forward pass; 0: one for resnet-us, every core for the others."
+    )
+
+
+class DownloadSettings(_Room):
+    """How ``sonoseek models fetch`` reaches the internet; nothing else does."""
+
+    ca_file: Path | None = Field(
+        None, description="PEM file with certificates to trust beside the system's, as that of a hospital's proxy."
     )
 
 
@@ -129,6 +140,7 @@ class Settings(BaseSettings):
     security: SecuritySettings = SecuritySettings()
     index: IndexSettings = IndexSettings()
     encoders: EncoderSettings = EncoderSettings()
+    download: DownloadSettings = DownloadSettings()
     images: ImageSettings = ImageSettings()
     library: LibrarySettings = LibrarySettings()
     log: LogSettings = LogSettings()

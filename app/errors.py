@@ -11,7 +11,9 @@ SonoSeekError
 ├── Refused             403  host, origin or key are not allowed                    exit 3
 │   └── Unauthorised    401  a key is needed                                        exit 3
 ├── Unavailable         503  not now: starting, stopping                            exit 1
-│   └── Busy            429  all permits are taken                                  exit 1
+│   ├── Busy            429  all permits are taken                                  exit 1
+│   └── DeviceLost      503  the GPU has failed for good: the process ends          exit 1
+├── CallerLeft          499  nobody waits for the answer any more                       exit 1
 ├── TimedOut            504  the deadline passed before the answer was there        exit 1
 └── Misconfigured       500  settings, files or secrets that forbid a start         exit 2
 
@@ -32,6 +34,14 @@ class SonoSeekError(Exception):
         self.code = code
         self.detail = detail
         self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """How a copy is made in another process: pickle knows no keyword arguments."""
+        return _remade, (type(self), self.code, self.detail, self.hint)
+
+
+def _remade(kind: type[SonoSeekError], code: str, detail: str, hint: str) -> SonoSeekError:
+    return kind(code, detail, hint=hint)
 
 
 class BadInput(SonoSeekError):
@@ -116,6 +126,19 @@ class Busy(Unavailable):
     title = "Too many requests at once"
 
 
+class DeviceLost(Unavailable):
+    """The device that encodes has failed, and this process cannot get it back."""
+
+    title = "The device has failed"
+
+
+class CallerLeft(SonoSeekError):
+    """Nobody waits for the answer any more: seen in logs only, with the status that nginx has for it."""
+
+    status = 499
+    title = "The caller has left"
+
+
 class TimedOut(SonoSeekError):
     """The deadline passed before the answer was there."""
 
@@ -133,3 +156,12 @@ class Misconfigured(SonoSeekError):
 def stopping() -> Unavailable:
     """What a caller is told whose request the end of the service cut off."""
     return Unavailable("stopping", "the service is stopping", hint="send the request to another instance, or later")
+
+
+def device_lost() -> DeviceLost:
+    """What callers are told when the device has failed, until the process has ended."""
+    return DeviceLost(
+        "device_lost",
+        "the device that computes embeddings has failed; this process ends so that it can be started anew",
+        hint="send the request again in a minute; nvidia-smi and the kernel's log tell the operator what happened",
+    )

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +28,8 @@ from app.errors import SonoSeekError
 
 if TYPE_CHECKING:  # a command that prints no table must not pay for them
     from app.api.schemas import LibraryListBody, NeighbourBody, SearchBody
+    from app.encoders.listing import ListedModel
+    from app.encoders.manifest import EncoderManifest
     from app.search.importer import ImportReport
 
 # Labels and names are printed as they are: nothing in them is markup, an emoji or a number to colour.
@@ -26,6 +38,8 @@ err = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr
 
 _LINE_EVERY_S = 10.0
 _NUMBERS = ("rank", "distance", "histogram", "mse")
+_MODEL_NUMBERS = ("dim", "served", "whole", "MB")
+_MODEL_HEADINGS = ("name", "here", *_MODEL_NUMBERS, "in", "licence")
 _HEADINGS = (*_NUMBERS, "organ", "plane", "diagnoses", "reference")
 
 
@@ -55,6 +69,26 @@ def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
             if stage not in tasks:
                 tasks[stage] = progress.add_task(stage, total=of)
             progress.update(tasks[stage], completed=done)
+
+        yield tell
+
+
+@contextmanager
+def transfer_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A function that is told a file, its bytes that are there and of how many (0: unknown)."""
+    if not sys.stderr.isatty():
+        lines = _StageLines()
+        yield lambda file, done, of: lines.say(f"{file}: {_megabytes(done)} of {_megabytes(of) if of else 'unknown'}")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=err) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(file: str, done: int, of: int) -> None:
+            if file not in tasks:
+                # What an earlier run brought came in no time: it would spoil the speed.
+                tasks[file] = progress.add_task(file, total=of or None, completed=done)
+            progress.update(tasks[file], completed=done, total=of or None)
 
         yield tell
 
@@ -102,6 +136,46 @@ def print_libraries(libraries: list[LibraryListBody]) -> None:
     out.print(table)
 
 
+def print_models(models: list[ListedModel]) -> None:
+    """The encoders as a table that fits 80 columns; long licences take several lines."""
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    for heading in _MODEL_HEADINGS:
+        justify: Literal["left", "right"] = "right" if heading in _MODEL_NUMBERS else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading != "licence")
+    for model in models:
+        table.add_row(
+            model.name,
+            "yes" if model.installed else "no",
+            str(model.dim),
+            _number(model.params / 1e6, 1),
+            _number(model.published_params and model.published_params / 1e6, 1),
+            _number(model.size_mb, 1),
+            model.precision,
+            model.licence,
+        )
+    out.print(table)
+    out.print("served, whole: million parameters, of what is computed with and of the published model;")
+    out.print("in: the precision on this machine; --json shows more")
+
+
+def print_source_files(manifest: EncoderManifest) -> None:
+    """What is about to be downloaded: licence, files, addresses and the size in all."""
+    out.print(f"{manifest.name}: {manifest.description}")
+    out.print(f"licence: {manifest.licence}")
+    for source in manifest.source:
+        size = "size unknown" if source.bytes is None else _megabytes(source.bytes)
+        digest = "" if source.sha256 else ", digest unknown"
+        out.print(f"  {source.file}, {size}{digest}: {source.url}")
+    total = sum(source.bytes or 0 for source in manifest.source)
+    known = all(source.bytes is not None for source in manifest.source)
+    out.print(f"in all: {'' if known else 'more than '}{_megabytes(total)}")
+
+
+def print_json(value: object) -> None:
+    """Plain JSON for scripts."""
+    out.file.write(json.dumps(value, indent=2) + "\n")
+
+
 def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:
     """What became of a manifest, bad rows last."""
     out.print(
@@ -121,9 +195,12 @@ class _StageLines:
         self._last = time.monotonic()
 
     def tell(self, stage: str, done: int, of: int) -> None:
+        self.say(f"{stage}: {done} of {of}")
+
+    def say(self, line: str) -> None:
         if time.monotonic() - self._last >= _LINE_EVERY_S:
             self._last = time.monotonic()
-            err.print(f"{stage}: {done} of {of}")
+            err.print(line)
 
 
 def _line_progress(what: str, total: int) -> Callable[[int], None]:
@@ -165,3 +242,7 @@ def _cells(found: NeighbourBody) -> dict[str, str]:
 
 def _number(value: object, digits: int) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else ""
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -10,19 +10,24 @@ from app.config import Settings
 from app.encoders.batcher import Batcher
 from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore
-from app.errors import Conflict, Misconfigured, NotFound, Unavailable
+from app.errors import Conflict, DeviceLost, Misconfigured, NotFound, Unavailable, device_lost
 from app.images.deidentify import Keyer
 from app.images.reader import ReadLimits
 from app.library.catalogue import Catalogue
 from app.library.database import open_database
 from app.library.files import FrameFiles
+from app.logs import get_logger
 from app.search.comparer import Comparer
+from app.search.dreamsim import ENCODER as DREAMSIM
+from app.search.dreamsim import NOT_INSTALLED, SWITCHED_OFF, DreamSimVectors
 from app.search.enroller import Enroller
 from app.search.finder import Finder
 from app.search.importer import Importer
 from app.search.shelves import Shelves
 from app.security.keys import BearerKey, read_key
 from app.security.secret import make_secret, read_secret
+
+log = get_logger("wiring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +81,30 @@ def open_library(settings: Settings) -> Library:
     return Library(settings, catalogue, keyer, WeightStore(settings.models_dir))
 
 
-def open_service(library: Library) -> Service:
+def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: None) -> Service:
     """Load encoders and build the indexes of all libraries."""
     settings = library.settings
-    batcher = _open_batcher(library)
+    batcher = _open_batcher(library, on_device_lost)
     limits = ReadLimits(
         max_bytes=settings.images.max_bytes,
         max_pixels=settings.images.max_pixels,
         max_frames=settings.images.max_frames,
     )
     catalogue, keyer = library.catalogue, library.keyer
+    dreamsim = DreamSimVectors(
+        catalogue, batcher, why_not=NOT_INSTALLED if settings.encoders.dreamsim_scores else SWITCHED_OFF
+    )
     shelves = Shelves(catalogue, settings.index.engine)
     finder = Finder(
         catalogue=catalogue,
         shelves=shelves,
         batcher=batcher,
+        dreamsim=dreamsim,
         keyer=keyer,
         limits=limits,
         deadline_s=settings.server.deadline_s,
     )
-    enroller = Enroller(catalogue=catalogue, batcher=batcher, keyer=keyer, limits=limits, encoder=batcher.default)
+    enroller = Enroller(catalogue=catalogue, batcher=batcher, keyer=keyer, limits=limits)
     return Service(
         settings=settings,
         catalogue=catalogue,
@@ -103,13 +112,16 @@ def open_service(library: Library) -> Service:
         batcher=batcher,
         shelves=shelves,
         finder=finder,
-        comparer=Comparer(finder, batcher),
+        comparer=Comparer(finder, batcher, dreamsim, deadline_s=settings.server.deadline_s),
         importer=Importer(catalogue, enroller),
     )
 
 
 class Opening:
-    """A service that opens on a thread of its own, so that the server can say "not yet" meanwhile."""
+    """A service that opens on a thread of its own, so that the server can say "not yet" meanwhile.
+
+    ``on_failure`` is called once with ``failure`` set, where it cannot open, or later where its device is lost.
+    """
 
     def __init__(self, library: Library, on_failure: Callable[[], None] = lambda: None) -> None:
         self._library = library
@@ -123,7 +135,9 @@ class Opening:
         self._thread.start()
 
     def service(self) -> Service:
-        """The open service; raises Unavailable ``starting``."""
+        """The open service; raises Unavailable ``starting``, or DeviceLost where it cannot answer any more."""
+        if isinstance(self.failure, DeviceLost):
+            raise device_lost()
         if self._service is None:
             raise Unavailable(
                 "starting",
@@ -140,10 +154,14 @@ class Opening:
 
     def _open(self) -> None:
         try:
-            service = open_service(self._library)
+            service = open_service(self._library, on_device_lost=lambda: self._fail(device_lost()))
             service.preload()
             self._service = service
         except Exception as error:  # the thread's only way to tell
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self.failure is None:
             self.failure = error
             self._on_failure()
 
@@ -179,7 +197,7 @@ def _secret(settings: Settings, catalogue: Catalogue) -> bytes:
     return make_secret(path) if not catalogue.has_secret() and not path.exists() else read_secret(path)
 
 
-def _open_batcher(library: Library) -> Batcher:
+def _open_batcher(library: Library, on_lost: Callable[[], None]) -> Batcher:
     from app.encoders.device import choose_placement  # torch is imported here, not when a command starts
 
     settings = library.settings.encoders
@@ -187,10 +205,24 @@ def _open_batcher(library: Library) -> Batcher:
         raise Misconfigured("no_encoder", "no encoder is named", hint="set SONOSEEK_ENCODERS__NAMES=resnet-us")
     placement = choose_placement(settings.device, settings.precision, settings.threads)
     try:
-        encoders = [open_encoder(name, library.weights, placement) for name in settings.names]
+        encoders = [open_encoder(name, library.weights, placement) for name in _encoder_names(library)]
     except NotFound as error:
         raise Misconfigured(error.code, error.detail, hint=f"{error.hint}; see SONOSEEK_ENCODERS__NAMES") from None
-    return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size)
+    log.info("encoders", names=[encoder.name for encoder in encoders], device=str(placement.device))
+    return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size, on_lost=on_lost)
+
+
+def _encoder_names(library: Library) -> list[str]:
+    """The named encoders, and behind them the one that DreamSim scores need, where it is installed."""
+    names, weights = list(library.settings.encoders.names), library.weights
+    if (
+        library.settings.encoders.dreamsim_scores
+        and DREAMSIM not in names
+        and DREAMSIM in weights.names()
+        and weights.find(DREAMSIM).installed
+    ):
+        names.append(DREAMSIM)
+    return names
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,10 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from shade import write_shade
 
 from app.main import bare_app
 
@@ -25,7 +28,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(data: Path, **settings: str):
+def server(data: Path, *, program: Sequence[str] = ("-m", "app"), **settings: str):
     """A server process on a free port; yields (process, port, statuses that /health/ready gave until 200)."""
     port = free_port()
     environment = {
@@ -35,7 +38,7 @@ def server(data: Path, **settings: str):
         **{f"SONOSEEK_{name}": value for name, value in settings.items()},
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, *program, "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
         yield process, port, wait_until_ready(process, port)
@@ -133,6 +136,57 @@ def test_it_ends_cleanly(demo_data):
     with server(demo_data) as (process, _, _):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
+
+
+# The service as it is, with one more kind of encoder in its table.
+WITH_SHADE = """
+import sys
+sys.path.insert(0, {folder!r})
+import shade
+from app.encoders.registry import KINDS
+KINDS.update([shade.KIND])
+from app.cli import main
+main()
+""".format(folder=str(Path(__file__).parent / "encoders"))
+
+
+def test_a_lost_device_ends_the_process_so_that_it_is_started_anew(demo_data, query_file, tmp_path):
+    """Everyone who waits is answered first, then it ends with a status that makes a supervisor start it again."""
+    write_shade(tmp_path / "models", lose_at=4)  # warming up is the first pass
+    settings = {"MODELS": str(tmp_path / "models"), "ENCODERS__NAMES": "shade", "ENCODERS__BATCH_SIZE": "2"}
+    image, answers, late = query_file.read_bytes(), [], []
+    with server(demo_data, program=("-c", WITH_SHADE), **settings) as (process, port, _):
+        connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(12)]
+        for connection in connections:
+            connection.connect()  # all before the first request: an ending server accepts no other
+        clients = [
+            threading.Thread(target=lambda own=connection: answers.append(embed(own, image)))
+            for connection in connections
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join(30)
+        with contextlib.suppress(OSError):  # it may have gone already
+            late.append(get(port, "/health/ready")[0])
+        errors = process.communicate(timeout=20)[1].decode()
+    assert process.returncode == 1
+    assert len(answers) == 12  # nobody was cut off
+    assert {status for status, _, _ in answers} <= {200, 503}
+    lost = [(headers["Retry-After"], json.loads(body)["code"]) for status, headers, body in answers if status == 503]
+    assert len(lost) >= 6  # all but the two passes that worked
+    assert set(lost) == {("1", "device_lost")}
+    assert set(late) <= {503}
+    assert "nvidia-smi" in errors
+    assert "Traceback" not in errors
+
+
+def embed(connection, data):
+    connection.request("POST", "/embed", data, {"Content-Type": "image/png"})
+    response = connection.getresponse()
+    answer = response.status, response.headers, response.read()
+    connection.close()
+    return answer
 
 
 def test_weights_that_were_tampered_with_stop_the_start(demo_data, tmp_path):

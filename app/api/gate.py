@@ -10,8 +10,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
 
+from app.api.caller import Caller
 from app.api.problems import internal_error, problem_response
 from app.config import ServerSettings
+from app.encoders.batcher import caller_left
 from app.errors import Busy, Refused, SonoSeekError, Unauthorised, stopping
 from app.logs import get_logger
 from app.security.keys import BearerKey
@@ -77,9 +79,12 @@ class Gate:
             return
         if not self._permits.acquire(blocking=False):
             raise Busy("busy", "too many requests are in work", hint="try again in a second")
+        caller = Caller(receive)
+        caller_left.set(caller.left)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, caller.receive, send)
         finally:
+            caller.stop()
             self._permits.release()
 
     def _check_host(self, headers: Headers) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from app.encoders.describe import DESCRIBED_KINDS, describe_folder, folder_files, recognise
 from app.encoders.manifest import EncoderManifest, SourceFile
 from app.encoders.registry import convert
 from app.encoders.weights import WeightsFolder, WeightStore, sha256_of
-from app.errors import BadInput
+from app.errors import BadInput, Conflict
 
 
 def add_model(
@@ -21,14 +22,27 @@ def add_model(
     under: str | None = None,
     fit: str | None = None,
     size: int | None = None,
+    original: bool = False,
+    licence: str | None = None,
+    output: str | None = None,
 ) -> WeightsFolder:
     """Install the named encoder from a file, or from a folder that holds its official files.
 
     ``under`` stores it under another name; ``fit`` and ``size`` change how pictures are prepared: another encoder
-    then, with another digest. Raises NotFound, BadInput or Misconfigured, and leaves the store as it was.
+    then, with another digest. ``original`` keeps the files as they are, for the authors' own code to serve.
+    A name that no manifest knows may be given to a Hugging Face or OpenCLIP folder, with the ``licence`` of its
+    weights and the ``output`` to take. Raises NotFound, BadInput or Misconfigured, and leaves the store as it was.
     """
-    manifest = store.find(name).manifest
-    files = _source_files(manifest, path)
+    if _is_described(store, name, path):
+        return add_folder(store, under or name, path, licence=licence, output=output, fit=fit, size=size)
+    if under not in (None, name) and store.is_shipped(str(under)):
+        raise Conflict(
+            "name_taken",
+            f"{under} is the name of an encoder that ships with SonoSeek",
+            hint="choose another name: searches would no longer say what made their vectors",
+        )
+    manifest = store.recipe(name)
+    files = source_files(manifest, path)
     seen = {source.file: sha256_of(files[source.file]) for source in manifest.source}
     for source in manifest.source:
         _verify(source, seen[source.file], allow_unknown_digest=allow_unknown_digest)
@@ -39,11 +53,42 @@ def add_model(
     stored = manifest.model_copy(
         update={
             "name": under or name,
+            "kind": f"{manifest.kind}-package" if original else manifest.kind,
             "preprocess": _changed(manifest.preprocess, fit, size),
             "installed_from": installed,
         }
     )
     return store.install(stored, convert(stored, files))
+
+
+def add_folder(
+    store: WeightStore,
+    name: str,
+    path: Path,
+    *,
+    licence: str | None = None,
+    output: str | None = None,
+    fit: str | None = None,
+    size: int | None = None,
+) -> WeightsFolder:
+    """Install a Hugging Face or OpenCLIP folder under a new name; raises BadInput or Misconfigured.
+
+    Nobody publishes digests of such folders: those of the files are recorded in the manifest as not known.
+    """
+    described = describe_folder(name, path, licence=licence or "", output=output or "pooled")
+    files = folder_files(path)
+    installed = [{"file": file.name, "sha256": sha256_of(file), "known": False} for file in files.values()]
+    changes = {"preprocess": _changed(described.preprocess, fit, size), "installed_from": installed}
+    stored = described.model_copy(update=changes)
+    kept = {"config.json": files["config.json"].read_bytes()} if "config.json" in files else {}
+    return store.install(stored, convert(stored, files), kept)
+
+
+def _is_described(store: WeightStore, name: str, path: Path) -> bool:
+    """Whether the name is the user's own, and the folder says what it holds."""
+    if name in store.names():
+        return store.find(name).manifest.kind in DESCRIBED_KINDS
+    return recognise(path) is not None
 
 
 def _changed(preprocess: Mapping[str, Any], fit: str | None, size: int | None) -> dict[str, Any]:
@@ -58,8 +103,8 @@ def _changed(preprocess: Mapping[str, Any], fit: str | None, size: int | None) -
     return changed
 
 
-def _source_files(manifest: EncoderManifest, path: Path) -> dict[str, Path]:
-    """The official files by name; a single file may have any name."""
+def source_files(manifest: EncoderManifest, path: Path) -> dict[str, Path]:
+    """The official files by name; a single file may have any name. Raises BadInput ``files_missing``."""
     if path.is_file() and len(manifest.source) == 1:
         return {manifest.source[0].file: path}
     folder = path if path.is_dir() else path.parent

@@ -1,51 +1,99 @@
 """One worker thread that owns the device: a bounded queue in front of it, batches of what is there."""
 
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.domain import Frame, ImageFacts, Vectors
 from app.encoders.base import Batch, Encoder, unit_length
-from app.errors import Busy, NotFound, TimedOut, stopping
+from app.errors import (
+    Busy,
+    CallerLeft,
+    DeviceLost,
+    NotFound,
+    SonoSeekError,
+    TimedOut,
+    Unavailable,
+    device_lost,
+    stopping,
+)
+from app.logs import get_logger
+
+_WARM_UP_S = 600.0
+"""The largest encoders take half a minute for one picture on two cores."""
+
+_LOOK_S = 0.25
+"""How often somebody who waits looks whether his caller is still there."""
+
+caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left", default=lambda: False)
+"""Whether the caller for whom this context works has hung up; the HTTP door sets it for each request."""
+
+log = get_logger("encoder")
 
 
 @dataclass(eq=False, slots=True)
 class _Item:
+    """A prepared picture on its way; ``left`` once nobody waits for it any more."""
+
     encoder: Encoder
     prepared: Batch
     result: Future[Vectors] = field(default_factory=Future)
+    left: bool = False
 
     def fits(self, other: "_Item") -> bool:
         """Whether both can go through the network in one batch."""
         return self.encoder is other.encoder and self.prepared.shape == other.prepared.shape
 
+    def finish(self, features: Vectors) -> None:
+        """Answer with the raw features (dim,); no usable embedding is this picture's fault alone."""
+        try:
+            vector = unit_length(features[np.newaxis])
+        except SonoSeekError as error:
+            self.result.set_exception(error)
+        else:
+            self.result.set_result(vector)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless there is an answer or nobody waits for one."""
+        if self.result.running() or self.result.set_running_or_notify_cancel():
+            self.result.set_exception(error)
+
 
 class Pending:
     """Frames on their way through an encoder; leaving it as a context drops those that are not encoded yet."""
 
-    def __init__(self, results: Sequence[Future[Vectors]]) -> None:
-        self._results = results
+    def __init__(self, items: Sequence[_Item], leave: Callable[[Sequence[_Item]], None]) -> None:
+        self._results = [item.result for item in items]
+        self._items = items
+        self._leave = leave
 
     def __enter__(self) -> "Pending":
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for result in self._results:
-            result.cancel()
+        self._leave(self._items)
 
     def vectors(self, deadline_s: float) -> Vectors:
-        """Their unit-length embeddings (n, dim), waited for; raises TimedOut, Unavailable or BadInput."""
-        _, late = wait(self._results, timeout=deadline_s)
-        if late:
-            raise TimedOut(
-                "encoder_deadline",
-                f"the encoder did not answer within {deadline_s:g} seconds",
-                hint="try again later, or raise SONOSEEK_SERVER__DEADLINE_S",
-            )
+        """Their unit-length embeddings (n, dim), waited for; raises TimedOut, CallerLeft, Unavailable or BadInput."""
+        end = time.monotonic() + deadline_s
+        late = wait(self._results, timeout=0).not_done
+        while late:
+            left_s = end - time.monotonic()
+            if caller_left.get()():
+                raise CallerLeft("caller_left", "the caller has hung up", hint="wait for the answer")
+            if left_s <= 0:
+                raise TimedOut(
+                    "encoder_deadline",
+                    f"the encoder did not answer within {deadline_s:g} seconds",
+                    hint="try again later, or raise SONOSEEK_SERVER__DEADLINE_S",
+                )
+            late = wait(late, timeout=min(left_s, _LOOK_S)).not_done
         return np.concatenate([result.result() for result in self._results])
 
 
@@ -53,17 +101,27 @@ class Batcher:
     """Encodes frames for many callers on one thread, one forward pass at a time.
 
     The queue is bounded in images. The worker takes what is there, up to the batch size, and never waits
-    for more. Items whose caller has gone are skipped; in a batch that fails, each item is tried alone,
-    so that one poisoned image fails alone.
+    for more. Items whose caller has gone are dropped. A batch that fails is tried again in halves, so that
+    one poisoned image fails alone, and one that is too big for the memory goes through in parts. When an
+    encoder raises DeviceLost, everyone who waits gets it, and everyone who comes; ``on_lost`` is called then.
     """
 
-    def __init__(self, encoders: Iterable[Encoder], *, batch_size: int, queue_size: int) -> None:
+    def __init__(
+        self,
+        encoders: Iterable[Encoder],
+        *,
+        batch_size: int,
+        queue_size: int,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self.encoders = {encoder.name: encoder for encoder in encoders}
         self._batch_size = batch_size
         self._queue_size = queue_size
+        self._on_lost = on_lost
         self._waiting: deque[_Item] = deque()
         self._changed = threading.Condition()
         self.closed = False
+        self.lost = False
         self._worker = threading.Thread(target=self._work, name="encoder", daemon=True)
         self._worker.start()
 
@@ -88,7 +146,7 @@ class Batcher:
         """Put some frames into the queue and go on; raises Busy or Unavailable. To be used as a context."""
         items = [_Item(encoder, encoder.pre(frame)) for frame in frames]
         self._enqueue(items)
-        return Pending([item.result for item in items])
+        return Pending(items, self._leave)
 
     def encode(self, encoder: Encoder, frames: Sequence[Frame], *, deadline_s: float = 60.0) -> Vectors:
         """Unit-length embeddings (n, dim) of some frames; raises Busy, TimedOut, Unavailable or BadInput."""
@@ -103,7 +161,10 @@ class Batcher:
         """Run every encoder once, so that the first caller does not pay for it."""
         grey = Frame(np.full((64, 64), 128, dtype=np.uint8), ImageFacts(sha256="", format="png", width=64, height=64))
         for encoder in self.encoders.values():
-            self.encode(encoder, [grey])
+            start = time.perf_counter()
+            self.encode(encoder, [grey], deadline_s=_WARM_UP_S)
+            seconds = round(time.perf_counter() - start, 2)
+            log.info("warm", encoder=encoder.name, precision=encoder.precision, seconds=seconds)
 
     def close(self) -> None:
         """Stop the worker; callers that still wait get Unavailable."""
@@ -114,8 +175,8 @@ class Batcher:
 
     def _enqueue(self, items: list[_Item]) -> None:
         with self._changed:
-            if self.closed:
-                raise stopping()
+            if self.lost or self.closed:
+                raise self._ending()
             if len(self._waiting) + len(items) > self._queue_size:
                 raise Busy(
                     "encoder_queue_full",
@@ -125,36 +186,97 @@ class Batcher:
             self._waiting.extend(items)
             self._changed.notify()
 
+    def _leave(self, items: Sequence[_Item]) -> None:
+        """Take those of some items out of the queue that have no answer yet: they hold no place there."""
+        gone = [item for item in items if not item.result.done()]
+        if not gone:
+            return
+        with self._changed:
+            for item in gone:
+                item.left = True
+                item.result.cancel()
+            self._waiting = deque(item for item in self._waiting if not item.left)
+
     def _work(self) -> None:
-        while batch := self._next_batch():
-            live = [item for item in batch if item.result.set_running_or_notify_cancel()]
-            if live:
-                _run(live)
-        for item in self._waiting:
-            if item.result.set_running_or_notify_cancel():
-                item.result.set_exception(stopping())
+        while self._encode_next():
+            pass
+        self._answer(self._waiting)
+
+    def _encode_next(self) -> bool:
+        """Encode the next batch; False when there is none to come. Keeps no picture when it returns."""
+        batch = self._next_batch()
+        if not batch:
+            return False
+        start = time.perf_counter()
+        try:
+            _run(batch)
+        except DeviceLost:
+            self._lose(batch)
+            return False
+        milliseconds = round(1000 * (time.perf_counter() - start), 1)
+        log.debug("batch", encoder=batch[0].encoder.name, images=len(batch), ms=milliseconds)
+        return True
 
     def _next_batch(self) -> list[_Item]:
-        """The first item and those behind it that fit it; empty when the batcher closes."""
+        """The first item and those behind it that fit it, also past others; empty when the batcher closes."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.closed)
             if self.closed:
                 return []
-            batch = [self._waiting.popleft()]
-            while self._waiting and len(batch) < self._batch_size and self._waiting[0].fits(batch[0]):
-                batch.append(self._waiting.popleft())
+            first = self._waiting[0]
+            batch = [item for item in self._waiting if item.fits(first)][: self._batch_size]
+            taken = set(map(id, batch))
+            self._waiting = deque(item for item in self._waiting if id(item) not in taken)
+            for item in batch:  # they cannot have been cancelled: who leaves also leaves the queue
+                item.result.set_running_or_notify_cancel()
             return batch
 
+    def _lose(self, batch: list[_Item]) -> None:
+        log.critical("device lost", encoder=batch[0].encoder.name, images=len(batch))
+        with self._changed:
+            self.lost = True
+        self._on_lost()  # first: nobody who has got an answer may still find the service ready
+        self._answer([*batch, *self._waiting])
 
-def _run(items: list[_Item]) -> None:
-    try:
-        vectors = unit_length(items[0].encoder.core(np.stack([item.prepared for item in items])))
-    except Exception as error:  # every waiter must hear of it, whatever it is
-        if len(items) == 1:
-            items[0].result.set_exception(error)
-            return
-        for item in items:
-            _run([item])
+    def _answer(self, items: Iterable[_Item]) -> None:
+        for item in list(items):
+            if not item.result.done():
+                item.fail(self._ending())
+
+    def _ending(self) -> Unavailable:
+        """What everyone is told from now on."""
+        return device_lost() if self.lost else stopping()
+
+
+def _run(items: Sequence[_Item]) -> None:
+    """Answer every item, in halves where all together fail; raises DeviceLost."""
+    # While another half was tried, callers may have gone.
+    items = [item for item in items if not item.left]
+    if not items:
         return
-    for row, item in enumerate(items):
-        item.result.set_result(vectors[row : row + 1])
+    error = _try(items)
+    if isinstance(error, DeviceLost):
+        raise error
+    if error is None:
+        return
+    if len(items) == 1:
+        items[0].fail(error)
+        return
+    log.warning("batch failed", encoder=items[0].encoder.name, images=len(items), error=type(error).__name__)
+    del error  # its frames would keep what the failed pass has put into memory
+    middle = len(items) // 2
+    _run(items[:middle])
+    _run(items[middle:])
+
+
+def _try(items: Sequence[_Item]) -> Exception | None:
+    """One forward pass that answers every item, or what kept it from that."""
+    try:
+        features = items[0].encoder.core(np.stack([item.prepared for item in items]))
+        if len(features) != len(items):
+            raise RuntimeError(f"{len(features)} rows for {len(items)} pictures")
+    except Exception as error:  # every waiter must hear of it, whatever it is
+        return error
+    for item, row in zip(items, features, strict=True):
+        item.finish(row)
+    return None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from app.errors import BadInput
 
+_ZIP, _PICKLE = b"P", b"\x80"  # the first byte of a container, new and old
 _SHOWN = 8  # keys named in an error
 
 
@@ -28,6 +29,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        with path.open("rb") as file:
+            if file.read(1) not in (_ZIP, _PICKLE):
+                raise _not_a_checkpoint(path, "it begins like no such file")  # a proxy's page, for one
         content = _unpickle(path)
     except pickle.UnpicklingError as error:
         raise _unpickling_problem(path, error) from None

@@ -11,13 +11,17 @@ from typing import Literal
 
 import torch
 
-from app.errors import Misconfigured
+from app.errors import Misconfigured, Unavailable, device_lost
+from app.logs import get_logger
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+# Of a CPU, of CUDA itself, of its libraries: torch raises a RuntimeError for them.
+_MEMORY_MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
+log = get_logger("encoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +75,44 @@ def choose_placement(device: str = "auto", precision: str = "auto", threads: int
     if precision == "auto":
         precision = "fp32" if chosen.type == "cpu" else "bf16"
     return Placement(chosen, precision, threads)  # type: ignore[arg-type]
+
+
+def known_failure(error: Exception, device: torch.device) -> Unavailable | None:
+    """What an error of a forward pass means for the service: too little memory, or a device that is lost.
+
+    None where it is neither; the error then belongs to what was computed.
+    """
+    if _is_out_of_memory(error):
+        return Unavailable(
+            "no_memory",
+            "the memory did not suffice to encode this image",
+            hint="try again later; lower SONOSEEK_ENCODERS__BATCH_SIZE or load fewer encoders if it happens often",
+        )
+    if answers(device):
+        return None
+    log.critical("the device does not answer", error=type(error).__name__, code=getattr(error, "error_code", None))
+    return device_lost()
+
+
+def answers(device: torch.device) -> bool:
+    """Whether a device still computes.
+
+    Some errors of CUDA spoil everything that the process does on the GPU afterwards; torch gives them the same
+    type as those that do not (torch.AcceleratorError). A small sum tells them apart.
+    """
+    try:
+        return torch.ones(2, device=device).sum().item() == 2
+    except Exception as error:  # RuntimeError, AcceleratorError, AssertionError: there was no sum
+        return _is_out_of_memory(error)
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return to the device what torch keeps for later, so that the next pass can have it in other pieces."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_MESSAGES)

@@ -30,12 +30,17 @@ def convert_dino(manifest: EncoderManifest, files: Mapping[str, Path]) -> dict[s
     return check_layout(tensors, blank_vit(shape), manifest.name, _UNUSED)
 
 
+def layout_dino(manifest: EncoderManifest) -> dict[str, Tensor]:
+    """The tensors that are served, without memory."""
+    return blank_vit(ViTShape.parse(manifest.network)).state_dict()
+
+
 def open_dino(found: WeightsFolder, placement: Placement) -> NetworkEncoder:
     """The encoder of an installed folder; raises Misconfigured where weights or manifest are unusable."""
     manifest = found.manifest
     transform = Transform.parse(manifest.preprocess)
     shape = ViTShape.parse(manifest.network)
-    network = load_vit(shape, found.tensors(), transform.size, placement.dtype)
+    network = load_vit(shape, found.tensors(), transform.size, placement)
     return NetworkEncoder(manifest, transform, network, placement)
 
 

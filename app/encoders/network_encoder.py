@@ -11,7 +11,7 @@ from torch import nn
 
 from app.domain import Frame, Pixels
 from app.encoders.base import Batch
-from app.encoders.device import Placement, use_threads
+from app.encoders.device import Placement, give_back_memory, known_failure, use_threads
 from app.encoders.manifest import EncoderManifest
 
 
@@ -45,7 +45,22 @@ class NetworkEncoder:
         return self._transform.tensor(frame.pixels)
 
     def core(self, batch: Batch) -> NDArray[np.float32]:
-        """A batch (n, channels, size, size) through the network: float32 (n, dim)."""
+        """A batch (n, channels, size, size) through the network: float32 (n, dim).
+
+        Raises DeviceLost where the device will not work again in this process, and Unavailable ``no_memory``
+        where a smaller batch may succeed.
+        """
+        try:
+            return self._forward(batch)
+        except Exception as error:
+            problem = known_failure(error, self._placement.device)
+            if problem is None:
+                raise
+        # Out of the except block: the error's frames hold what the failed pass has put into memory.
+        give_back_memory(self._placement.device)
+        raise problem
+
+    def _forward(self, batch: Batch) -> NDArray[np.float32]:
         use_threads(self._placement.threads)
         with torch.inference_mode():
             features = self._network(torch.from_numpy(batch).to(self._placement.device))

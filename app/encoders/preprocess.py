@@ -1,38 +1,25 @@
 """From a frame to the square grey picture that a small network wants."""
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from app.domain import Pixels
-from app.errors import Misconfigured
+from app.encoders.table import ManifestTable
 
 
-class Preprocess(BaseModel):
+class Preprocess(ManifestTable):
     """A manifest's ``[preprocess]``: side in pixels, how a frame fits into it, mean and deviation of 0..1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    table = "preprocess"
 
     size: int = Field(gt=0, le=2048)
     fit: Literal["pad", "crop", "stretch"]
     mean: float
     std: float = Field(gt=0)
-
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Self:
-        """The checked table of a manifest; raises Misconfigured ``bad_preprocess``."""
-        try:
-            return cls.model_validate(dict(table))
-        except ValidationError as error:
-            raise Misconfigured(
-                "bad_preprocess",
-                "the [preprocess] table of a manifest cannot be used",
-                hint=f"check these keys: {', '.join(str(fault['loc'][0]) for fault in error.errors())}",
-            ) from error
 
     def tensor(self, pixels: Pixels) -> NDArray[np.float32]:
         """A picture (height, width[, 3]) as normalised float32 (1, size, size)."""

@@ -11,51 +11,80 @@ from app.encoders.weights import WeightsFolder, WeightStore
 from app.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from app.encoders.device import Placement
 
 
 class Kind(NamedTuple):
-    """A module, its function that opens an encoder, and the one that reads the official files, if it has one.
+    """A module and its functions: one opens an encoder, and those that may be missing.
 
     ``open(folder: WeightsFolder, placement: Placement) -> Encoder``;
     ``convert(manifest: EncoderManifest, files: Mapping[str, Path]) -> Mapping[str, Tensor]`` with the
-    paths of the manifest's source files by their official names.
+    paths of the manifest's source files by their official names; ``layout(manifest: EncoderManifest) ->
+    Mapping[str, Tensor]``, the tensors that are served, on torch's ``meta`` device.
     """
 
     module: str
     open: str
     convert: str | None = None
+    layout: str | None = None
 
 
 KINDS = {
     "resnet": Kind("app.encoders.resnet", "open_resnet"),
-    "dino": Kind("app.encoders.dino", "open_dino", "convert_dino"),
+    "dino": Kind("app.encoders.dino", "open_dino", "convert_dino", "layout_dino"),
+    "sam2": Kind("app.encoders.sam2", "open_sam2", "convert_sam2", "layout_sam2"),
+    "dreamsim": Kind("app.encoders.dreamsim", "open_dreamsim", "convert_dreamsim", "layout_dreamsim"),
+    "huggingface": Kind("app.encoders.huggingface", "open_huggingface", "convert_huggingface"),
+    "openclip": Kind("app.encoders.openclip", "open_openclip", "convert_openclip", "layout_openclip"),
+    "dino-package": Kind("app.encoders.original", "open_original", "convert_original"),
+    "sam2-package": Kind("app.encoders.original", "open_original", "convert_original"),
+    "dreamsim-package": Kind("app.encoders.original", "open_original", "convert_original"),
 }
 
 
 def open_encoder(name: str, store: WeightStore, placement: "Placement | None" = None) -> Encoder:
     """Load the named encoder with its verified weights; raises NotFound or Misconfigured."""
+    return open_folder(store.find(name), placement)
+
+
+def open_folder(found: WeightsFolder, placement: "Placement | None" = None) -> Encoder:
+    """Load the encoder of a folder with its verified weights; raises Misconfigured."""
     from app.encoders.device import choose_placement
 
-    found = store.find(name)
-    kind = _kind(found.manifest)
-    opener: Callable[[WeightsFolder, Placement], Encoder] = getattr(import_module(kind.module), kind.open)
+    opener: Callable[[WeightsFolder, Placement], Encoder] = _function(found.manifest, _kind(found.manifest).open)
     return opener(found, placement or choose_placement())
 
 
-def convert(manifest: EncoderManifest, files: Mapping[str, Path]) -> Mapping[str, Any]:
+def convert(manifest: EncoderManifest, files: Mapping[str, Path]) -> "Mapping[str, Tensor]":
     """The tensors that are served, from the official files; raises BadInput or Misconfigured."""
-    kind = _kind(manifest)
-    if kind.convert is None:
+    name = _kind(manifest).convert
+    if name is None:
         raise Misconfigured(
             "not_installable",
             f"encoders of the kind {manifest.kind!r} are not made from official files",
             hint="train one with sonoseek train, or copy its folder into SONOSEEK_MODELS",
         )
-    converter: Callable[[EncoderManifest, Mapping[str, Path]], Mapping[str, Any]] = getattr(
-        import_module(kind.module), kind.convert
-    )
+    converter: Callable[[EncoderManifest, Mapping[str, Path]], Mapping[str, Tensor]] = _function(manifest, name)
     return converter(manifest, files)
+
+
+def layout(manifest: EncoderManifest) -> "Mapping[str, Tensor]":
+    """Name, shape and type of the tensors that are served, without their memory; raises Misconfigured."""
+    name = _kind(manifest).layout
+    if name is None:
+        raise Misconfigured(
+            "unknown_layout",
+            f"what encoders of the kind {manifest.kind!r} consist of is known from their weights only",
+            hint="install the weights first",
+        )
+    function: Callable[[EncoderManifest], Mapping[str, Tensor]] = _function(manifest, name)
+    return function(manifest)
+
+
+def _function(manifest: EncoderManifest, name: str) -> Any:  # noqa: ANN401 - each caller knows its type
+    return getattr(import_module(_kind(manifest).module), name)
 
 
 def _kind(manifest: EncoderManifest) -> Kind:

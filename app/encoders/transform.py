@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 from annotated_types import Gt
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from app.domain import Pixels
-from app.errors import Misconfigured
+from app.encoders.table import ManifestTable
 
 _RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 Colour = tuple[float, float, float]
 Positive = Annotated[float, Gt(0)]
+Value = TypeVar("Value", np.uint8, np.float32)
 
 
-class Transform(BaseModel):
+class Transform(ManifestTable):
     """A manifest's ``[preprocess]`` of an RGB encoder.
 
     ``crop`` scales the short side to ``resize`` and takes the middle ``size`` x ``size``; ``pad`` fits the
@@ -27,7 +27,7 @@ class Transform(BaseModel):
     to values of 0..1 and have a number per channel.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    table = "preprocess"
 
     size: int = Field(gt=0, le=2048)
     resize: int | None = Field(default=None, gt=0, le=2048)
@@ -42,18 +42,6 @@ class Transform(BaseModel):
             raise ValueError("resize must not be smaller than size")
         return self
 
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Self:
-        """The checked table of a manifest; raises Misconfigured ``bad_preprocess``."""
-        try:
-            return cls.model_validate(dict(table))
-        except ValidationError as error:
-            raise Misconfigured(
-                "bad_preprocess",
-                "the [preprocess] table of a manifest cannot be used",
-                hint=f"check these keys: {', '.join(str(part) for f in error.errors() for part in f['loc'][:1])}",
-            ) from error
-
     def tensor(self, pixels: Pixels) -> NDArray[np.float32]:
         """A picture (height, width[, 3]) as normalised float32 (3, size, size)."""
         square = self.square(pixels)
@@ -64,33 +52,40 @@ class Transform(BaseModel):
     def square(self, pixels: Pixels) -> Pixels:
         """A picture (height, width[, 3]) as 8 bit (size, size[, 3])."""
         # A grey picture is scaled once and not three times: the bits are the same.
-        picture = Image.fromarray(pixels)
-        if self.fit == "stretch":
-            return np.asarray(self._resized(picture, self.size, self.size))
-        return self._padded(picture) if self.fit == "pad" else self._cropped(picture)
+        height, width = self._scaled_sides(*pixels.shape[:2])
+        return self._placed(self._resized(pixels, height, width))
 
-    def _cropped(self, picture: Image.Image) -> Pixels:
-        short, long = sorted(picture.size)
+    def _scaled_sides(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width before the picture is cropped, or before it gets its frame."""
+        if self.fit == "stretch":
+            return self.size, self.size
+        if self.fit == "pad":
+            ratio = max(height, width) / self.size  # divided by, as OpenCLIP does: halves round the same way
+            return max(1, round(height / ratio)), max(1, round(width / ratio))
+        short, long = sorted((height, width))
         target = self.resize or self.size
         other = int(target * long / short)  # truncated, as torchvision does
-        width, height = (target, other) if picture.width <= picture.height else (other, target)
-        pixels = np.asarray(self._resized(picture, width, height))
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
-        return pixels[top : top + self.size, left : left + self.size]
+        return (other, target) if width <= height else (target, other)
 
-    def _padded(self, picture: Image.Image) -> Pixels:
-        scale = self.size / max(picture.size)
-        width, height = (max(1, round(side * scale)) for side in picture.size)
-        pixels = np.asarray(self._resized(picture, width, height))
-        square = np.zeros((self.size, self.size, *pixels.shape[2:]), np.uint8)
+    def _placed(self, pixels: NDArray[Value]) -> NDArray[Value]:
+        """The square of a scaled picture: its middle, or all of it centred on black."""
+        height, width = pixels.shape[:2]
+        if self.fit != "pad":
+            top, left = self._middle(height - self.size), self._middle(width - self.size)
+            return pixels[top : top + self.size, left : left + self.size]
+        square = np.zeros((self.size, self.size, *pixels.shape[2:]), pixels.dtype)
         top, left = (self.size - height) // 2, (self.size - width) // 2
         square[top : top + height, left : left + width] = pixels
         return square
 
-    def _resized(self, picture: Image.Image, width: int, height: int) -> Image.Image:
-        if picture.size == (width, height):
-            return picture
-        return picture.resize((width, height), _RESAMPLE[self.resample])
+    @staticmethod
+    def _middle(room: int) -> int:
+        return round(room / 2)  # as torchvision does
+
+    def _resized(self, pixels: Pixels, height: int, width: int) -> Pixels:
+        if pixels.shape[:2] == (height, width):
+            return pixels
+        return np.asarray(Image.fromarray(pixels).resize((width, height), _RESAMPLE[self.resample]))
 
     def _levels(self) -> NDArray[np.float32]:
         scaled = np.arange(256, dtype=np.float32) / np.float32(255)

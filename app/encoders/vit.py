@@ -6,21 +6,26 @@ a norm before the blocks, a projection and QuickGELU (CLIP).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.encoders.device import Placement
+from app.encoders.linear import Activation, Linear
+from app.encoders.table import ManifestTable
 from app.errors import Misconfigured
 
 HEAD = 64
-"""Width of one attention head."""
+"""Width of one attention head, but for some big towers of OpenCLIP."""
+
+_QUICK = 1.702
 
 
-class ViTShape(BaseModel):
+class ViTShape(ManifestTable):
     """What a manifest's ``[network]`` says of a vision transformer.
 
     ``grid`` is the side, in patches, that the stored positions are for; ``positions`` says how they are brought
@@ -29,12 +34,13 @@ class ViTShape(BaseModel):
     norm (``mean``), or all tokens after the last block (``tokens``).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    table = "network"
 
-    width: int = Field(gt=0, multiple_of=HEAD)
+    width: int = Field(gt=0)
     depth: int = Field(gt=0)
     patch: int = Field(gt=0)
     grid: int = Field(gt=0)
+    head: int = Field(default=HEAD, gt=0)
     registers: int = 0
     hidden: int | None = None
     mlp: Literal["gelu", "quick_gelu", "swiglu"] = "gelu"
@@ -46,17 +52,11 @@ class ViTShape(BaseModel):
     positions: Literal["offset", "antialias"] = "offset"
     output: Literal["cls", "cls_before_norm", "projected", "mean", "tokens"] = "cls"
 
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Self:
-        """The checked table of a manifest; raises Misconfigured ``bad_network``."""
-        try:
-            return cls.model_validate(dict(table))
-        except ValidationError as error:
-            raise Misconfigured(
-                "bad_network",
-                "the [network] table of a manifest cannot be used",
-                hint=f"check these keys: {', '.join(str(part) for f in error.errors() for part in f['loc'][:1])}",
-            ) from error
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.head:
+            raise ValueError("width must be a multiple of head")
+        return self
 
     @property
     def mlp_width(self) -> int:
@@ -67,7 +67,8 @@ class ViTShape(BaseModel):
 class ViT(nn.Module):
     """Pictures (n, 3, side, side) to what ``shape.output`` says.
 
-    Products are computed in the type of the weights; norms, sums and tokens stay in float32.
+    Blank, it holds the tensors of an official file under their names; ``load_vit`` fills it and makes it ready:
+    the factors of layer scales go into the layers before them, weights are packed for the device.
     """
 
     def __init__(self, shape: ViTShape) -> None:
@@ -84,20 +85,25 @@ class ViT(nn.Module):
         if shape.projection:
             self.proj = nn.Linear(shape.width, shape.projection, bias=False)
 
+    def make_ready(self, placement: Placement) -> None:
+        """Fold factors into weights and take the placement's precision inside; ends stay float32."""
+        for block in self.blocks:
+            block.make_ready(placement)  # type: ignore[operator]
+        self.patch_embed.proj.to(placement.dtype)
+
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures to features (n, dim), or to tokens (n, 1 + registers + patches, width)."""
+        """Pictures to features (n, dim) in float32, or to tokens (n, 1 + registers + patches, width)."""
         tokens = self.tokens(pictures)
         output, skipped = self.shape.output, 1 + self.shape.registers
         if output == "tokens":
             return tokens
-        if output == "cls_before_norm":
-            return tokens[:, 0]
         if output == "mean":
-            return self.norm(tokens)[:, skipped:].mean(dim=1)  # type: ignore[no-any-return]
-        features: Tensor = self.norm(tokens[:, 0])
+            return self.norm(tokens.float())[:, skipped:].mean(dim=1)  # type: ignore[no-any-return]
+        features: Tensor = tokens[:, 0].float()
+        if output != "cls_before_norm":
+            features = self.norm(features)
         if output == "projected":
-            projected: Tensor = self.proj(features.to(self.proj.weight.dtype))
-            return projected
+            return functional.linear(features, self.proj.weight)
         return features
 
     def tokens(self, pictures: Tensor) -> Tensor:
@@ -107,7 +113,7 @@ class ViT(nn.Module):
         if self.shape.registers:
             registers = self.register_tokens.expand(len(patches), -1, -1)
             tokens = torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
-        tokens = self.pos_drop(tokens)
+        tokens = self.pos_drop(tokens).to(self.patch_embed.proj.weight.dtype)
         for block in self.blocks:
             tokens = block(tokens)
         return tokens  # type: ignore[no-any-return]
@@ -121,7 +127,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, shape.width, shape.patch, stride=shape.patch, bias=shape.patch_bias)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (n, 3, side, side) to tokens (n, patches, width), row by row."""
+        """Pictures (n, 3, side, side) to float32 tokens (n, patches, width), row by row."""
         maps = self.proj(pictures.to(self.proj.weight.dtype))
         return maps.flatten(2).transpose(1, 2).float()  # type: ignore[no-any-return]
 
@@ -132,47 +138,73 @@ class Block(nn.Module):
     def __init__(self, shape: ViTShape) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(shape.width, eps=shape.epsilon)
-        self.attn = Attention(shape.width)
-        self.ls1 = LayerScale(shape.width) if shape.layer_scale else nn.Identity()
+        self.attn = Attention(shape.width, shape.head)
+        self.ls1 = LayerScale(shape.width) if shape.layer_scale else None
         self.norm2 = nn.LayerNorm(shape.width, eps=shape.epsilon)
         self.mlp = SwiGLU(shape) if shape.mlp == "swiglu" else MLP(shape)
-        self.ls2 = LayerScale(shape.width) if shape.layer_scale else nn.Identity()
+        self.ls2 = LayerScale(shape.width) if shape.layer_scale else None
+
+    def make_ready(self, placement: Placement) -> None:
+        """Fold the layer scales away and pack the layers."""
+        if self.ls1 is not None and self.ls2 is not None:
+            self.ls1.fold_into(self.attn.proj)
+            self.ls2.fold_into(self.mlp.last)
+            self.ls1 = self.ls2 = None
+        self.mlp.fold()
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.pack(placement.dtype)
+            elif isinstance(module, nn.LayerNorm) and not placement.is_cpu:
+                module.to(placement.dtype)  # only CPUs take float32 factors to tokens of another type
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (n, t, width) to tokens of the same shape."""
-        tokens = tokens + self.ls1(self.attn(self.norm1(tokens)))
-        return tokens + self.ls2(self.mlp(self.norm2(tokens)))  # type: ignore[no-any-return]
+        tokens = self.attn(self.norm1(tokens), tokens)
+        return self.mlp(self.norm2(tokens), tokens)  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
     """Multi-head self-attention with one fused projection: rows of ``qkv`` are q, k, v in equal thirds."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, head: int = HEAD) -> None:
         super().__init__()
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self._head = head
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, t, width) to tokens of the same shape."""
+    def forward(self, tokens: Tensor, residual: Tensor) -> Tensor:
+        """The residual plus what attention makes of tokens (n, t, width)."""
         count, length, width = tokens.shape
-        fused = self.qkv(tokens.to(self.qkv.weight.dtype))
-        query, key, value = fused.view(count, length, 3, width // HEAD, HEAD).permute(2, 0, 3, 1, 4)
+        fused = self.qkv(tokens).view(count, length, 3, width // self._head, self._head)
+        query, key, value = fused.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(count, length, width))  # type: ignore[no-any-return]
+        return self.proj(mixed.transpose(1, 2).reshape(count, length, width), residual=residual)  # type: ignore[no-any-return]
 
 
 class MLP(nn.Module):
-    """Two layers with a GELU between them, exact or OpenAI's quick one."""
+    """Two layers with a GELU between them, exact or OpenAI's quick one, x sigmoid(1.702 x)."""
 
     def __init__(self, shape: ViTShape) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(shape.width, shape.mlp_width)
-        self.fc2 = nn.Linear(shape.mlp_width, shape.width)
-        self._activation: Callable[[Tensor], Tensor] = _quick_gelu if shape.mlp == "quick_gelu" else functional.gelu
+        self.fc1 = Linear(shape.width, shape.mlp_width)
+        self.fc2 = Linear(shape.mlp_width, shape.width)
+        self._quick = shape.mlp == "quick_gelu"
+        self._activation: Activation = "silu" if self._quick else "gelu"
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, t, width) to tokens of the same shape."""
-        return self.fc2(self._activation(self.fc1(tokens.to(self.fc1.weight.dtype))))  # type: ignore[no-any-return]
+    @property
+    def last(self) -> Linear:
+        """The layer that gives the result."""
+        return self.fc2
+
+    def fold(self) -> None:
+        """Let the layers carry the quick GELU's factor: it is silu(1.702 x) / 1.702."""
+        if self._quick:
+            self.fc1.scale(torch.tensor(_QUICK), bias=True)
+            self.fc2.scale(torch.tensor(1 / _QUICK), bias=False)
+
+    def forward(self, tokens: Tensor, residual: Tensor) -> Tensor:
+        """The residual plus what the layers make of tokens (n, t, width)."""
+        return self.fc2(self.fc1(tokens, self._activation), residual=residual)  # type: ignore[no-any-return]
 
 
 class SwiGLU(nn.Module):
@@ -180,25 +212,33 @@ class SwiGLU(nn.Module):
 
     def __init__(self, shape: ViTShape) -> None:
         super().__init__()
-        self.w12 = nn.Linear(shape.width, 2 * shape.mlp_width)
-        self.w3 = nn.Linear(shape.mlp_width, shape.width)
+        self.w12 = Linear(shape.width, 2 * shape.mlp_width)
+        self.w3 = Linear(shape.mlp_width, shape.width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, t, width) to tokens of the same shape."""
-        gate, values = self.w12(tokens.to(self.w12.weight.dtype)).chunk(2, dim=-1)
-        return self.w3(functional.silu(gate) * values)  # type: ignore[no-any-return]
+    @property
+    def last(self) -> Linear:
+        """The layer that gives the result."""
+        return self.w3
+
+    def fold(self) -> None:
+        """Nothing to fold."""
+
+    def forward(self, tokens: Tensor, residual: Tensor) -> Tensor:
+        """The residual plus what the layers make of tokens (n, t, width)."""
+        gate, values = self.w12(tokens).chunk(2, dim=-1)
+        return self.w3(functional.silu(gate) * values, residual=residual)  # type: ignore[no-any-return]
 
 
 class LayerScale(nn.Module):
-    """A factor per channel (Touvron et al. 2021)."""
+    """A factor per channel (Touvron et al. 2021) of the result of a layer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens times the factors."""
-        return tokens * self.gamma
+    def fold_into(self, layer: Linear) -> None:
+        """Multiply the layer's rows with the factors, which gives the same result."""
+        layer.scale(self.gamma.detach(), bias=True)
 
 
 def blank_vit(shape: ViTShape) -> ViT:
@@ -217,15 +257,13 @@ def check_side(shape: ViTShape, side: int) -> None:
         )
 
 
-def load_vit(shape: ViTShape, tensors: Mapping[str, Tensor], side: int, dtype: torch.dtype) -> ViT:
-    """A network with weights, for pictures of ``side`` pixels, its products in ``dtype``."""
+def load_vit(shape: ViTShape, tensors: Mapping[str, Tensor], side: int, placement: Placement) -> ViT:
+    """A network with weights, ready for pictures of ``side`` pixels on a device."""
     check_side(shape, side)
     network = blank_vit(shape)
     network.load_state_dict(dict(tensors), strict=True, assign=True)
     network.pos_embed = nn.Parameter(positions_for(network.pos_embed, side // shape.patch, shape.positions))
-    for module in network.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            module.to(dtype)
+    network.to(placement.device).make_ready(placement)
     return network
 
 
@@ -245,7 +283,3 @@ def positions_for(positions: Tensor, grid: int, how: str) -> Tensor:
         factor = (grid + 0.1) / old
         scaled = functional.interpolate(patches, scale_factor=(factor, factor), mode="bicubic")
     return torch.cat([positions[:, :1].float(), scaled.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
-
-
-def _quick_gelu(values: Tensor) -> Tensor:
-    return values * torch.sigmoid(1.702 * values)

@@ -1,6 +1,7 @@
 """Where weights lie: the folder that ships with the code, and the store of what a user installed."""
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import app
 from app.encoders.manifest import MANIFEST, EncoderManifest, WeightsFile, read_manifest, write_manifest
-from app.errors import Misconfigured, NotFound
+from app.errors import BadInput, Misconfigured, NotFound
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK = 1 << 20
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def shipped_models() -> Path:
@@ -94,6 +96,17 @@ class WeightStore:
             hint=f"encoders are: {', '.join(self.names()) or 'none'}",
         )
 
+    def is_shipped(self, name: str) -> bool:
+        """Whether a manifest of that name came with the code."""
+        return name in {path.parent.name for path in self._roots[-1].glob(f"*/{MANIFEST}")}
+
+    def recipe(self, name: str) -> EncoderManifest:
+        """The manifest to install a name by: the shipped one, else that of an earlier installation.
+
+        Raises NotFound ``unknown_encoder``.
+        """
+        return read_manifest(self._roots[-1] / name) if self.is_shipped(name) else self.find(name).manifest
+
     def install(
         self,
         manifest: EncoderManifest,
@@ -102,9 +115,11 @@ class WeightStore:
     ) -> WeightsFolder:
         """Put an encoder into the store at once or not at all; ``files`` are written beside the tensors.
 
-        Raises Misconfigured ``store_unwritable`` where there is no room or no permission.
+        Raises Misconfigured ``store_unwritable`` where there is no room or no permission, BadInput
+        ``bad_encoder_name``.
         """
         name = manifest.name
+        _check_name(name)
         try:
             self._installed.mkdir(parents=True, exist_ok=True)
             # On the same file system as its place, so that renaming is atomic; hidden, so that nobody finds it.
@@ -162,6 +177,15 @@ class WeightStore:
                 old.rename(place)
             raise
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadInput(
+            "bad_encoder_name",
+            "an encoder cannot have that name",
+            hint="take 1 to 64 of a-z, 0-9, point, dash and underscore, a letter or digit first",
+        )
 
 
 def _unwritable(error: OSError) -> Misconfigured:

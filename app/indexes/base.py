@@ -39,9 +39,15 @@ class VectorIndex(Protocol):
         ...
 
 
+def squared_distances(query: Vectors, vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Squared Euclidean distances of some rows to a query (dim,), in float64 differences."""
+    differences = vectors[rows].astype(np.float64) - query.astype(np.float64)
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", differences, differences)
+    return squares
+
+
 def nearest_first(query: Vectors, vectors: Vectors, candidates: NDArray[np.int64], k: int) -> Hits:
     """Measure candidate rows in float64 differences and keep the k nearest, ties by row number."""
-    differences = vectors[candidates].astype(np.float64) - query.astype(np.float64)
-    distances = np.sqrt(np.einsum("ij,ij->i", differences, differences))
+    distances = np.sqrt(squared_distances(query, vectors, candidates))
     order = np.lexsort((candidates, distances))[:k]
     return Hits(candidates[order], distances[order])

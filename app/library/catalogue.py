@@ -45,6 +45,8 @@ from app.library.tables import (
 _SECRET_CHECK = "hmac_check"  # noqa: S105 - the name of a row, not a secret
 _LIBRARIES = LibraryRow.__table__.c
 _CANVAS = CanvasRow.__table__.c
+_EMBEDDING = EmbeddingRow.__table__.c
+_REFERENCE = ReferenceRow.__table__
 
 _SHELF_COLUMNS = (
     ReferenceRow.id,
@@ -61,6 +63,16 @@ _SHELF_COLUMNS = (
 _VERSIONS = select(_LIBRARIES.name, _LIBRARIES.version).order_by(_LIBRARIES.name)
 _CANVASES = select(_CANVAS.reference_id, _CANVAS.canvas, _CANVAS.histogram).where(
     _CANVAS.reference_id.in_(bindparam("keys", expanding=True))
+)
+_VECTORS = select(_EMBEDDING.reference_id, _EMBEDDING.vector).where(
+    _EMBEDDING.digest == bindparam("digest"), _EMBEDDING.reference_id.in_(bindparam("keys", expanding=True))
+)
+_A_VECTOR = (
+    select(_EMBEDDING.reference_id)
+    .join(_REFERENCE, _REFERENCE.c.id == _EMBEDDING.reference_id)
+    .join(LibraryRow, LibraryRow.id == _REFERENCE.c.library_id)
+    .where(_EMBEDDING.digest == bindparam("digest"), _LIBRARIES.name == bindparam("library"))
+    .limit(1)
 )
 
 
@@ -227,7 +239,7 @@ class Catalogue:
             session.execute(delete(EmbeddingRow).where(EmbeddingRow.reference_id == key))
             session.execute(delete(CanvasRow).where(CanvasRow.reference_id == key))
             session.execute(insert(CanvasRow), [canvas_values(key, new)])
-            session.execute(insert(EmbeddingRow), [embedding_values(key, new)])
+            session.execute(insert(EmbeddingRow), embedding_values(key, new))
             _bump(session, row)
             self.files.write(key, new.png)
 
@@ -311,6 +323,17 @@ class Catalogue:
         with Session(self._engine) as session:
             row = session.get(EmbeddingRow, (key, digest))
             return None if row is None else np.frombuffer(row.vector, dtype="<f4")
+
+    def vectors(self, keys: Sequence[str], digest: str) -> dict[str, NDArray[np.float32]]:
+        """Id -> vector (dim,) under a digest of those of some references that have one."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(_VECTORS, {"keys": list(keys), "digest": digest})
+            return {key: np.frombuffer(vector, dtype="<f4") for key, vector in rows}
+
+    def has_vectors(self, library: str, digest: str) -> bool:
+        """Whether any reference of a library has a vector under a digest."""
+        with self._engine.connect() as connection:
+            return connection.execute(_A_VECTOR, {"library": library, "digest": digest}).first() is not None
 
     def without_vector(self, library: str, digest: str) -> list[str]:
         """The ids of references that have no vector under a digest."""

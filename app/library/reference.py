@@ -43,8 +43,17 @@ def reference_id(library: str, identity: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class NewVector:
+    """The unit-length vector (dim,) that an encoder made, with its name and digest."""
+
+    encoder: str
+    digest: str
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class NewReference:
-    """An image on its way into a library. ``png`` is the stored frame; ``vector`` has unit length."""
+    """An image on its way into a library. ``png`` is the stored frame; ``vectors`` has one of each digest."""
 
     facts: ImageFacts
     frame_digest: str
@@ -56,9 +65,7 @@ class NewReference:
     canvas: Pixels
     histogram: NDArray[np.int64]
     fingerprint: str
-    encoder: str
-    digest: str
-    vector: NDArray[np.float32]
+    vectors: tuple[NewVector, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def new_rows(
     return [
         (ReferenceRow, [_reference_values(library_id, key, item) for key, item in pairs]),
         (CanvasRow, [canvas_values(key, item) for key, item in pairs]),
-        (EmbeddingRow, [embedding_values(key, item) for key, item in pairs]),
+        (EmbeddingRow, [values for key, item in pairs for values in embedding_values(key, item)]),
         (
             LabelHistoryRow,
             [{"reference_id": key, "actor": actor, "labels": asdict(item.labels)} for key, item in pairs],
@@ -38,14 +38,12 @@ def canvas_values(key: str, item: NewReference) -> dict[str, Any]:
     }
 
 
-def embedding_values(key: str, item: NewReference) -> dict[str, Any]:
-    """The row of a reference's vector."""
-    return {
-        "reference_id": key,
-        "digest": item.digest,
-        "encoder": item.encoder,
-        "vector": vector_bytes(item.vector),
-    }
+def embedding_values(key: str, item: NewReference) -> list[dict[str, Any]]:
+    """The rows of a reference's vectors."""
+    return [
+        {"reference_id": key, "digest": new.digest, "encoder": new.encoder, "vector": vector_bytes(new.vector)}
+        for new in item.vectors
+    ]
 
 
 def frame_columns(item: NewReference) -> dict[str, Any]:

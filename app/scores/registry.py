@@ -4,21 +4,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.domain import Pixels
 from app.errors import BadInput
+from app.scores.dreamsim import DreamSimScore, dreamsim_score
 from app.scores.pixels import Histogram, histogram_intersection, make_canvas, make_histogram, mean_squared_error
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreInput:
-    """What scores are computed from: a 256 x 256 canvas and its histogram."""
+    """What scores are computed from: a 256 x 256 canvas, its histogram, a DreamSim embedding where there is one."""
 
     canvas: Pixels
     histogram: Histogram
+    dreamsim: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, pixels: Pixels) -> "ScoreInput":
-        """From the pixels of a frame."""
+        """From the pixels of a frame, without a DreamSim embedding."""
         canvas = make_canvas(pixels)
         return cls(canvas, make_histogram(canvas))
 
@@ -31,16 +36,17 @@ def _mse(a: ScoreInput, b: ScoreInput) -> float:
     return mean_squared_error(a.canvas, b.canvas)
 
 
-SCORES: dict[str, Callable[[ScoreInput, ScoreInput], float] | None] = {
+def _dreamsim(a: ScoreInput, b: ScoreInput) -> DreamSimScore | None:
+    return None if a.dreamsim is None or b.dreamsim is None else dreamsim_score(a.dreamsim, b.dreamsim)
+
+
+DREAMSIM = "dreamsim"
+SCORES: dict[str, Callable[[ScoreInput, ScoreInput], Any]] = {
     "histogram": _histogram,
     "mse": _mse,
-    "dreamsim": None,
+    DREAMSIM: _dreamsim,
 }
-"""Name -> function; None where what it needs is not there, see UNAVAILABLE."""
-
-UNAVAILABLE = {
-    "dreamsim": "this version of SonoSeek cannot load DreamSim weights yet; histogram and mse are unaffected"
-}
+"""Name -> function, which gives None where an input lacks what it needs."""
 
 
 def chosen_scores(names: Iterable[str] | None) -> tuple[str, ...]:
@@ -56,11 +62,6 @@ def chosen_scores(names: Iterable[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def unavailable_scores(names: Sequence[str]) -> dict[str, str]:
-    """Why some of the named scores are null and what to do about it."""
-    return {name: UNAVAILABLE[name] for name in names if SCORES[name] is None}
-
-
 def score_pairs(query: ScoreInput, others: Sequence[ScoreInput], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The named scores of the query against each other input, null where unavailable."""
-    return [{name: compute(query, other) if (compute := SCORES[name]) else None for name in names} for other in others]
+    """The named scores of the query against each other input, None where unavailable."""
+    return [{name: SCORES[name](query, other) for name in names} for other in others]

@@ -1,15 +1,16 @@
 """Two images against each other, and one image as a vector."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from app.domain import ImageFacts, Vectors
 from app.encoders.batcher import Batcher
-from app.scores.registry import ScoreInput, chosen_scores, score_pairs, unavailable_scores
+from app.scores.registry import ScoreInput, chosen_scores, score_pairs
 from app.search.answer import EncoderInfo, ImageQuery
+from app.search.dreamsim import DreamSimVectors, both_vectors
 from app.search.finder import Finder, describe
 
 
@@ -40,22 +41,31 @@ class Embedding:
 class Comparer:
     """Compares and embeds images that need not be in any library."""
 
-    def __init__(self, finder: Finder, batcher: Batcher) -> None:
+    def __init__(self, finder: Finder, batcher: Batcher, dreamsim: DreamSimVectors, *, deadline_s: float) -> None:
         self._finder = finder
         self._batcher = batcher
+        self._dreamsim = dreamsim
+        self._deadline_s = deadline_s
 
     def compare(self, a: ImageQuery, b: ImageQuery, encoder_name: str | None = None) -> Comparison:
         """How much two images look alike."""
         encoder = self._batcher.encoder(encoder_name)
         frames = [self._finder.read(query) for query in (a, b)]
-        vectors = [self._finder.encode(encoder, frame).astype(np.float64) for frame in frames]
         names = chosen_scores(None)
-        first, second = (ScoreInput.of(frame.pixels) for frame in frames)
+        with (
+            self._batcher.submit(encoder, frames) as pending,
+            self._dreamsim.submit(frames, names, encoder, pending) as perceived,
+        ):
+            inputs = [ScoreInput.of(frame.pixels) for frame in frames]
+            vectors, dreamsim = both_vectors(pending, perceived, self._deadline_s)
+        if dreamsim is not None:
+            inputs = [replace(one, dreamsim=vector) for one, vector in zip(inputs, dreamsim, strict=True)]
+        first, second = vectors.astype(np.float64)
         return Comparison(
-            distance=float(np.linalg.norm(vectors[0] - vectors[1])),
-            scores=score_pairs(first, [second], names)[0],
+            distance=float(np.linalg.norm(first - second)),
+            scores=score_pairs(inputs[0], inputs[1:], names)[0],
             encoder=describe(encoder),
-            unavailable=unavailable_scores(names),
+            unavailable=self._dreamsim.missing(),
         )
 
     def embed(self, query: ImageQuery, encoder_name: str | None = None) -> Embedding:

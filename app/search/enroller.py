@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from app.domain import Box, Frame, ImageFacts, Labels, Vectors
-from app.encoders.base import Encoder
+from app.domain import Box, Frame, ImageFacts, Labels
 from app.encoders.batcher import Batcher
 from app.errors import BadInput
 from app.images.deidentify import Keyer
 from app.images.fingerprint import fingerprint
 from app.images.reader import FRAME_DIGEST, ReadLimits, read_frame, write_stored
 from app.library.catalogue import Catalogue
-from app.library.reference import NewReference, identity_of, reference_id
+from app.library.reference import NewReference, NewVector, identity_of, reference_id
 from app.scores.pixels import make_canvas, make_histogram
+
+SECONDS_PER_IMAGE = 60.0
+"""How long a batch may take for each of its images: the largest encoders need half of it on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,13 @@ class ReadyImage:
 
 
 class Enroller:
-    """Reads, encodes and stores images."""
+    """Reads images, encodes them with every loaded encoder and stores them."""
 
-    def __init__(
-        self, *, catalogue: Catalogue, batcher: Batcher, keyer: Keyer, limits: ReadLimits, encoder: Encoder
-    ) -> None:
+    def __init__(self, *, catalogue: Catalogue, batcher: Batcher, keyer: Keyer, limits: ReadLimits) -> None:
         self._catalogue = catalogue
         self._batcher = batcher
         self._keyer = keyer
         self._limits = limits
-        self._encoder = encoder
 
     def read(self, enrolment: Enrolment, *, allow_unmasked: bool = False) -> ReadyImage:
         """The frame of an image, ready to be stored; raises BadInput where it must not be."""
@@ -82,21 +81,33 @@ class Enroller:
     def store(self, library: str, images: Sequence[ReadyImage], *, actor: str = "local") -> list[str]:
         """Encode and store some images in one transaction; returns their reference ids."""
         taxonomy = self._catalogue.taxonomy(library)
-        vectors = self._batcher.encode(self._encoder, [image.frame for image in images], deadline_s=600)
+        vectors = self._vectors([image.frame for image in images])
         new = [
-            self._new_reference(replace(image, labels=taxonomy.complete(image.labels)), vector)
-            for image, vector in zip(images, vectors, strict=True)
+            _new_reference(replace(image, labels=taxonomy.complete(image.labels)), own)
+            for image, own in zip(images, vectors, strict=True)
         ]
         return self._catalogue.add(library, new, actor=actor)
 
     def recrop(self, key: str, image: ReadyImage) -> None:
         """Replace the frame of a reference by the same image's new one."""
-        vector = self._batcher.encode(self._encoder, [image.frame], deadline_s=600)[0]
-        self._catalogue.recrop(key, self._new_reference(image, vector))
+        (vectors,) = self._vectors([image.frame])
+        self._catalogue.recrop(key, _new_reference(image, vectors))
 
     def patient_key(self, patient_id: str | None) -> str | None:
         """The key of a patient id; None where there is none."""
         return self._keyer.patient_key(patient_id) if patient_id and patient_id.strip() else None
+
+    def _vectors(self, frames: Sequence[Frame]) -> list[tuple[NewVector, ...]]:
+        """What every loaded encoder makes of each frame, so that any of them can search."""
+        deadline_s = SECONDS_PER_IMAGE * len(frames)
+        by_encoder = [
+            [
+                NewVector(encoder.name, encoder.digest, vector)
+                for vector in self._batcher.encode(encoder, frames, deadline_s=deadline_s)
+            ]
+            for encoder in self._batcher.encoders.values()
+        ]
+        return list(zip(*by_encoder, strict=True))
 
     def _refuse_identity(self, external_id: str | None, facts: ImageFacts) -> None:
         if external_id is not None and self._keyer.identity_key(external_id) in facts.identity_keys:
@@ -106,20 +117,19 @@ class Enroller:
                 hint="choose an external id that names no person",
             )
 
-    def _new_reference(self, image: ReadyImage, vector: Vectors) -> NewReference:
-        canvas = make_canvas(image.frame.pixels)
-        return NewReference(
-            facts=image.frame.facts,
-            frame_digest=FRAME_DIGEST,
-            labels=image.labels,
-            attributes=image.attributes,
-            external_id=image.external_id,
-            patient_key=image.patient_key,
-            png=write_stored(image.frame.pixels),
-            canvas=canvas,
-            histogram=make_histogram(canvas),
-            fingerprint=fingerprint(image.frame.pixels),
-            encoder=self._encoder.name,
-            digest=self._encoder.digest,
-            vector=vector,
-        )
+
+def _new_reference(image: ReadyImage, vectors: tuple[NewVector, ...]) -> NewReference:
+    canvas = make_canvas(image.frame.pixels)
+    return NewReference(
+        facts=image.frame.facts,
+        frame_digest=FRAME_DIGEST,
+        labels=image.labels,
+        attributes=image.attributes,
+        external_id=image.external_id,
+        patient_key=image.patient_key,
+        png=write_stored(image.frame.pixels),
+        canvas=canvas,
+        histogram=make_histogram(canvas),
+        fingerprint=fingerprint(image.frame.pixels),
+        vectors=vectors,
+    )

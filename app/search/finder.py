@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain import Frame, ImageFacts, Vectors
@@ -15,8 +15,9 @@ from app.images.reader import ReadLimits, read_frame
 from app.indexes.base import Hits
 from app.library.catalogue import Catalogue
 from app.library.reference import identity_of, reference_id
-from app.scores.registry import ScoreInput, chosen_scores, score_pairs, unavailable_scores
+from app.scores.registry import DREAMSIM, ScoreInput, chosen_scores, score_pairs
 from app.search.answer import Answer, EncoderInfo, ImageQuery, Neighbour, Wish
+from app.search.dreamsim import DreamSimVectors, both_vectors, without_vectors
 from app.search.evidence import weigh_evidence
 from app.search.ranking import rank
 from app.search.scope import Scope, judge_scope, nothing_seen, with_frames_of
@@ -52,6 +53,7 @@ class Finder:
         catalogue: Catalogue,
         shelves: Shelves,
         batcher: Batcher,
+        dreamsim: DreamSimVectors,
         keyer: Keyer,
         limits: ReadLimits,
         deadline_s: float,
@@ -59,6 +61,7 @@ class Finder:
         self._catalogue = catalogue
         self._shelves = shelves
         self._batcher = batcher
+        self._dreamsim = dreamsim
         self._keyer = keyer
         self._limits = limits
         self._deadline_s = deadline_s
@@ -74,12 +77,13 @@ class Finder:
         with watch.time("encode"), self._batcher.submit(encoder, [frame]) as pending:
             # What needs no vector is done while the worker encodes.
             snapshot = self._snapshot(wish.library, encoder)
-            score_input = ScoreInput.of(frame.pixels)
-            vector = pending.vectors(self._deadline_s)[0]
+            with self._dreamsim.submit([frame], scores, encoder, pending, snapshot.info.name) as perceived:
+                score_input = ScoreInput.of(frame.pixels)
+                vectors, dreamsim = both_vectors(pending, perceived, self._deadline_s)
         asked = _Query(
             facts=frame.facts,
-            vector=vector,
-            scores=score_input,
+            vector=vectors[0],
+            scores=score_input if dreamsim is None else replace(score_input, dreamsim=dreamsim[0]),
             self_id=reference_id(snapshot.info.name, identity_of(frame.facts)),
             patient_keys=self._patient_keys(query, frame.facts),
             is_reference=False,
@@ -106,7 +110,7 @@ class Finder:
         asked = _Query(
             facts=reference.facts,
             vector=vector,
-            scores=ScoreInput(canvas, histogram),
+            scores=ScoreInput(canvas, histogram, self._dreamsim.stored([key], scores).get(key)),
             self_id=key,
             patient_keys=frozenset({own} if (own := reference.facts.patient_key) else ()),
             is_reference=True,
@@ -174,7 +178,7 @@ class Finder:
             neighbours=neighbours,
             evidence=evidence,
             scope=with_frames_of(scope, snapshot.frame_digests) if neighbours else nothing_seen(scope),
-            unavailable=unavailable_scores(scores),
+            unavailable=self._unavailable(asked, neighbours, snapshot.info.name, scores),
             timings_ms=watch.milliseconds(),
         )
 
@@ -194,10 +198,27 @@ class Finder:
             return {key: {} for key in keys}
         scores: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(keys), _CANVASES):
-            canvases = self._catalogue.canvases(keys[start : start + _CANVASES])
-            scored = score_pairs(query, [ScoreInput(*canvas) for canvas in canvases.values()], names)
-            scores.update(zip(canvases, scored, strict=True))
+            some = keys[start : start + _CANVASES]
+            canvases = self._catalogue.canvases(some)
+            vectors = {} if query.dreamsim is None else self._dreamsim.stored(some, names)
+            inputs = [ScoreInput(*canvas, vectors.get(key)) for key, canvas in canvases.items()]
+            scores.update(zip(canvases, score_pairs(query, inputs, names), strict=True))
         return scores
+
+    def _unavailable(
+        self, asked: _Query, neighbours: list[Neighbour], library: str, names: tuple[str, ...]
+    ) -> Mapping[str, str]:
+        """Why some scores are null."""
+        if DREAMSIM not in names:
+            return {}
+        if missing := self._dreamsim.missing():
+            return missing
+        lacking = sum(found.scores[DREAMSIM] is None for found in neighbours)
+        if not lacking:
+            return {}
+        if asked.is_reference and asked.scores.dreamsim is None:
+            return without_vectors("the reference that was asked for has", library)
+        return without_vectors(f"{lacking} of {len(neighbours)} neighbours have", library)
 
 
 def _only_library(names: list[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.domain import ImageFacts, RegionSource, Taxonomy
-from app.errors import BadInput, SonoSeekError
+from app.errors import BadInput, DeviceLost, SonoSeekError
 from app.images.reader import FRAME_DIGEST
 from app.library.catalogue import Catalogue
 from app.library.manifest import BadRow, Manifest, ManifestRow
@@ -104,6 +104,8 @@ class Importer:
                 return
             job.claim_external_id(row, key)
             job.waiting[key] = (row, image)
+        except DeviceLost:  # no row is to blame, and none after it can be encoded
+            raise
         except SonoSeekError as error:
             job.report.bad.append(BadRow.of(row.line, error))
 
@@ -175,6 +177,8 @@ class Importer:
             return
         try:
             ids = self._enroller.store(job.library, [image for _, image in images])
+        except DeviceLost:
+            raise
         except SonoSeekError as error:
             self._store_singly(job, images, error)
             return

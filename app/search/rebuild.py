@@ -7,6 +7,7 @@ from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
 from app.images.reader import read_stored
 from app.library.catalogue import Catalogue
+from app.search.enroller import SECONDS_PER_IMAGE
 
 _BATCH = 32
 
@@ -27,7 +28,7 @@ def reembed(
         keys = missing[start : start + _BATCH]
         references = catalogue.get_many(keys)
         frames = [Frame(read_stored(catalogue.files.read(found.id)), found.facts) for found in references]
-        vectors = batcher.encode(encoder, frames, deadline_s=600)
+        vectors = batcher.encode(encoder, frames, deadline_s=SECONDS_PER_IMAGE * len(frames))
         catalogue.add_vectors(library, encoder.name, encoder.digest, [found.id for found in references], vectors)
         progress(len(keys))
     return len(missing)

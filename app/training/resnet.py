@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from app.domain import Box, Pixels
+from app.encoders.device import use_threads
 from app.encoders.preprocess import Preprocess
 from app.encoders.resnet import WIDTHS, ResNetUS
 from app.images.deidentify import Keyer
@@ -42,9 +43,15 @@ def train_resnet(
     *,
     seed: int = 0,
     schedule: Schedule | None = None,
+    threads: int = 0,
     progress: Progress = lambda stage, done, of: None,
 ) -> Trained:
-    """Train ``resnet-us`` on manifests (csv) and write weights and manifest.toml into the folder ``out``."""
+    """Train ``resnet-us`` on manifests (csv) and write weights and manifest.toml into the folder ``out``.
+
+    The same arguments give the same weights on the same machine; ``threads`` is one of them (0: every core), since
+    sums of float32 depend on how many share them.
+    """
+    use_threads(threads)
     plan = schedule or Schedule()
     data = read_training_set(read_manifests(sources), progress)
     fitted = fit(data, PREPROCESS, seed=seed, schedule=plan, progress=progress)

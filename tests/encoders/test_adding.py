@@ -14,7 +14,7 @@ from app.encoders.adding import add_model
 from app.encoders.base import embed
 from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore, sha256_of
-from app.errors import BadInput, Misconfigured, NotFound
+from app.errors import BadInput, Conflict, Misconfigured, NotFound
 
 
 @pytest.fixture
@@ -156,6 +156,33 @@ def test_a_disk_without_room_leaves_the_store_as_it_was(store, official):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code == "store_unwritable"
     assert (contents(store.find("tiny").folder.parent), store.find("tiny").manifest) == before
+
+
+def test_text_is_no_pickle(store, tmp_path):
+    (tmp_path / "page.pth").write_text("<html>your proxy says no</html>", encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", tmp_path / "page.pth", allow_unknown_digest=True)
+    assert caught.value.code == "not_a_checkpoint"
+
+
+@pytest.mark.parametrize("name", ["../x", ".hidden", "Ä", "a/b", "x" * 65])
+def test_a_name_that_is_no_folder_is_refused(store, official, name, tmp_path):
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True, under=name)
+    assert caught.value.code == "bad_encoder_name"
+    assert not (tmp_path / "installed").exists()
+
+
+def test_a_shipped_name_is_not_given_to_another_encoder(store, official, tmp_path):
+    write_manifest(tmp_path / "shipped", "other")
+    with pytest.raises(Conflict) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True, under="other")
+    assert caught.value.code == "name_taken"
+
+
+def test_adding_again_begins_with_the_shipped_manifest(store, official):
+    add_model(store, "tiny", official, allow_unknown_digest=True, fit="pad")
+    assert add_model(store, "tiny", official, allow_unknown_digest=True).manifest.preprocess["fit"] == "crop"
 
 
 def test_names_and_files_that_are_not_there(store, tmp_path):

@@ -1,41 +1,15 @@
 """One worker in front of the device: batches, bounds, and errors that reach the right waiter."""
 
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from shade import BLANK, FATAL, POISON, Shade, frame, wait_for
 
-from app.domain import Frame, ImageFacts
-from app.encoders.batcher import Batcher
-from app.errors import BadInput, Busy, NotFound, TimedOut, Unavailable
-
-
-class Shade:
-    """A real, tiny encoder: the mean grey level and its complement. Records its batches; can be held."""
-
-    name, dim, digest, precision = "shade", 2, "sha256:shade", "fp32"
-
-    def __init__(self):
-        self.batches = []
-        self.held = threading.Event()
-        self.held.set()
-
-    def pre(self, frame):
-        return frame.pixels.astype(np.float32)[np.newaxis]
-
-    def core(self, batch):
-        self.held.wait(10)
-        self.batches.append(len(batch))
-        means = batch.mean(axis=(1, 2, 3))
-        if (means == 13).any():
-            raise RuntimeError("poisoned")
-        return np.stack([means, 255 - means], axis=1).astype(np.float32)
-
-
-def frame(level, side=8):
-    pixels = np.full((side, side), level, dtype=np.uint8)
-    return Frame(pixels, ImageFacts(sha256="", format="png", width=side, height=side))
+from app.encoders.batcher import Batcher, caller_left
+from app.errors import BadInput, Busy, CallerLeft, DeviceLost, NotFound, TimedOut, Unavailable
 
 
 @pytest.fixture
@@ -49,14 +23,6 @@ def batcher(shade):
     yield opened
     shade.held.set()
     opened.close()
-
-
-def wait_for(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("waited in vain")
 
 
 def hold_worker(shade, batcher, pool):
@@ -87,21 +53,102 @@ def test_what_waits_is_taken_as_a_batch_up_to_its_size(batcher, shade):
     assert shade.batches == [1, 4, 2]
 
 
+def queued(batcher, shade, pool, levels):
+    """Futures of one caller for each level, all in the queue, in order, behind a held worker."""
+    futures = []
+    for number, level in enumerate(levels, start=1):
+        futures.append(pool.submit(batcher.encode, shade, [frame(level)]))
+        wait_for(lambda expected=number: batcher.waiting() == expected)
+    return futures
+
+
 def test_one_poisoned_image_fails_alone(batcher, shade):
     with ThreadPoolExecutor(8) as pool:
         first = hold_worker(shade, batcher, pool)
-        good = [pool.submit(batcher.encode, shade, [frame(level)]) for level in (20, 30)]
-        bad = pool.submit(batcher.encode, shade, [frame(13)])
-        wait_for(lambda: batcher.waiting() == 3)
+        good, bad, other, last = queued(batcher, shade, pool, (20, POISON, 30, 40))
         shade.held.set()
         assert first.result(5).shape == (1, 2)
-        assert [future.result(5).shape for future in good] == [(1, 2), (1, 2)]
+        assert [future.result(5).shape for future in (good, other, last)] == [(1, 2)] * 3
         with pytest.raises(RuntimeError, match="poisoned"):
             bad.result(5)
     assert batcher.encode(shade, [frame(50)]).shape == (1, 2)  # and it goes on
 
 
-def test_pictures_of_other_shapes_do_not_share_a_batch(batcher, shade):
+@pytest.fixture
+def wide(shade):
+    opened = Batcher([shade], batch_size=16, queue_size=32)
+    yield opened
+    shade.held.set()
+    opened.close()
+
+
+def test_it_is_found_by_halving(wide, shade):
+    with ThreadPoolExecutor(20) as pool:
+        hold_worker(shade, wide, pool)
+        futures = queued(wide, shade, pool, [20] * 5 + [POISON] + [30] * 10)
+        shade.held.set()
+        assert [future.exception(5) is None for future in futures] == [True] * 5 + [False] + [True] * 10
+    assert shade.batches == [1, 16, 8, 4, 4, 2, 1, 1, 2, 8]
+
+
+class Stepped(Shade):
+    """Goes one pass for each step that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = threading.Semaphore(0)
+
+    def core(self, batch):
+        self.steps.acquire(timeout=10)
+        return super().core(batch)
+
+
+def test_whoever_leaves_while_halves_are_tried_is_not_encoded(batcher):
+    encoder = Stepped()
+    with batcher.submit(encoder, [frame(10)]):
+        wait_for(lambda: batcher.waiting() == 0)
+        staying = batcher.submit(encoder, [frame(POISON), frame(20)])
+        with batcher.submit(encoder, [frame(30), frame(40)]):
+            encoder.steps.release(2)
+            wait_for(lambda: encoder.batches == [1, 4])
+        encoder.steps.release(10)
+        with pytest.raises(RuntimeError, match="poisoned"):
+            staying.vectors(5)
+        batcher.encode(encoder, [frame(50)])
+    assert encoder.batches == [1, 4, 2, 1, 1, 1]
+
+
+def test_an_embedding_that_is_no_number_fails_alone_and_costs_no_second_pass(wide, shade):
+    with ThreadPoolExecutor(8) as pool:
+        hold_worker(shade, wide, pool)
+        good, blank, other = queued(wide, shade, pool, (20, BLANK, 30))
+        shade.held.set()
+        assert [future.result(5).shape for future in (good, other)] == [(1, 2)] * 2
+        with pytest.raises(BadInput) as caught:
+            blank.result(5)
+        assert caught.value.code == "no_embedding"
+    assert shade.batches == [1, 3]
+
+
+def test_a_lost_device_is_told_to_everyone_who_waits_and_who_comes(shade):
+    told = []
+    batcher = Batcher([shade], batch_size=2, queue_size=8, on_lost=lambda: told.append(batcher.lost))
+    with ThreadPoolExecutor(8) as pool:
+        first = hold_worker(shade, batcher, pool)
+        futures = queued(batcher, shade, pool, (20, FATAL, 30, 40, 50))
+        shade.held.set()
+        assert first.result(5).shape == (1, 2)
+        assert {type(future.exception(5)) for future in futures} == {DeviceLost}
+    with pytest.raises(DeviceLost):
+        batcher.encode(shade, [frame(60)])
+    assert told == [True]
+    assert shade.batches == [1, 2]  # nothing is tried on a device that is gone
+    batcher.close()
+    with pytest.raises(DeviceLost):
+        batcher.encode(shade, [frame(60)])
+
+
+def test_only_pictures_of_one_shape_share_a_batch(batcher, shade):
     with ThreadPoolExecutor(8) as pool:
         hold_worker(shade, batcher, pool)
         futures = []
@@ -110,7 +157,7 @@ def test_pictures_of_other_shapes_do_not_share_a_batch(batcher, shade):
             wait_for(lambda expected=number + 1: batcher.waiting() == expected)
         shade.held.set()
         assert all(future.result(5).shape == (1, 2) for future in futures)
-    assert shade.batches == [1, 1, 1, 1]
+    assert shade.batches == [1, 2, 1]  # the third did not wait for the second, nor the second for anyone else
 
 
 def test_a_full_queue_says_busy_and_loses_nobody(batcher, shade):
@@ -124,15 +171,42 @@ def test_a_full_queue_says_busy_and_loses_nobody(batcher, shade):
         assert [len(future.result(5)) for future in futures] == [2] * 4
 
 
-def test_a_caller_that_gave_up_is_not_encoded(batcher, shade):
+def test_a_caller_that_gave_up_is_not_encoded_and_holds_no_place(batcher, shade):
     with ThreadPoolExecutor(8) as pool:
         first = hold_worker(shade, batcher, pool)
         with pytest.raises(TimedOut):
-            batcher.encode(shade, [frame(40)], deadline_s=0.05)
+            batcher.encode(shade, [frame(40)] * 8, deadline_s=0.05)
+        assert batcher.waiting() == 0
+        later = pool.submit(batcher.encode, shade, [frame(60)] * 8)
+        wait_for(lambda: batcher.waiting() == 8)
         shade.held.set()
         first.result(5)
-        batcher.encode(shade, [frame(60)])
-    assert sum(shade.batches) == 2
+        assert len(later.result(5)) == 8
+    assert shade.batches == [1, 4, 4]
+
+
+def test_what_is_there_is_given_however_late_it_is_asked_for(batcher, shade):
+    with batcher.submit(shade, [frame(40)]) as pending:
+        pending.vectors(5)
+        assert pending.vectors(0).shape == (1, 2)
+
+
+def test_a_caller_who_has_hung_up_is_not_waited_for(batcher, shade):
+    left = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        hold_worker(shade, batcher, pool)
+
+        def ask():
+            caller_left.set(left.is_set)
+            return batcher.encode(shade, [frame(40)])
+
+        asking = pool.submit(ask)
+        wait_for(lambda: batcher.waiting() == 1)
+        left.set()
+        with pytest.raises(CallerLeft):
+            asking.result(5)
+        assert batcher.waiting() == 0
+        shade.held.set()
 
 
 def test_closing_answers_everyone(shade):
@@ -152,14 +226,28 @@ def test_closing_answers_everyone(shade):
         batcher.encode(shade, [frame(40)])
 
 
-def test_a_blank_embedding_is_refused(batcher, shade):
-    class Zero(Shade):
+def test_a_pass_that_gives_too_few_rows_is_an_error_for_all(batcher):
+    class Short(Shade):
         def core(self, batch):
-            return np.zeros((len(batch), 2), dtype=np.float32)
+            return super().core(batch)[:0]
 
-    with pytest.raises(BadInput) as caught:
-        batcher.encode(Zero(), [frame(40)])
-    assert caught.value.code == "no_embedding"
+    with pytest.raises(RuntimeError, match="0 rows for 1 pictures"):
+        batcher.encode(Short(), [frame(40)], deadline_s=5)
+    assert batcher.encode(Shade(), [frame(40)]).shape == (1, 2)
+
+
+def test_what_was_encoded_is_not_kept(batcher, shade):
+    """A batch of large pictures takes hundreds of megabytes: the idle worker must not hold on to the last one."""
+    prepared = []
+
+    class Watched(Shade):
+        def pre(self, frame):
+            array = super().pre(frame)
+            prepared.append(weakref.ref(array))
+            return array
+
+    batcher.encode(Watched(), [frame(40)])
+    wait_for(lambda: prepared[0]() is None)
 
 
 def test_encoders_by_name(batcher, shade):

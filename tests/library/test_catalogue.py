@@ -16,7 +16,7 @@ from app.errors import BadInput, Conflict, Misconfigured, NotFound
 from app.library.catalogue import Catalogue
 from app.library.database import HEAD, open_database
 from app.library.files import FrameFiles
-from app.library.reference import NewReference, identity_of, reference_id
+from app.library.reference import NewReference, NewVector, identity_of, reference_id
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -44,9 +44,7 @@ def new(number: int, **changes) -> NewReference:
         canvas=np.full((256, 256), number, dtype=np.uint8),
         histogram=np.arange(256),
         fingerprint="0" * 16,
-        encoder="resnet-us",
-        digest=DIGEST,
-        vector=vector,
+        vectors=(NewVector("resnet-us", DIGEST, vector),),
     )
     return replace(item, **changes)
 
@@ -100,10 +98,30 @@ def test_relabelling_keeps_history(catalogue):
     ]
 
 
+def test_vectors_of_several_encoders_are_kept_apart(catalogue):
+    other = "sha256:" + "1" * 64
+    for library in ("fetal", "early"):
+        catalogue.put_library(library)
+    both = (NewVector("resnet-us", DIGEST, np.full(4, 0.5, np.float32)), NewVector("other", other, np.ones(6)))
+    (first, second) = catalogue.add("fetal", [new(1, vectors=both), new(2)])
+    catalogue.add("early", [new(3)])
+    assert catalogue.vector(first, DIGEST).tolist() == [0.5] * 4
+    assert {key: vector.tolist() for key, vector in catalogue.vectors([first, second, "gone"], other).items()} == {
+        first: [1.0] * 6
+    }
+    assert catalogue.vectors([], other) == {}
+    assert catalogue.has_vectors("fetal", other)
+    assert not catalogue.has_vectors("early", other)
+    assert not catalogue.has_vectors("fetal", "sha256:none")
+    catalogue.recrop(second, replace(new(2), vectors=both, frame_digest="sha256:newer"))
+    assert set(catalogue.vectors([first, second], other)) == {first, second}
+    assert catalogue.vector(second, DIGEST).tolist() == [0.5] * 4
+
+
 def test_a_shelf_is_in_order_of_ids_and_counts_missing_vectors(catalogue):
     catalogue.put_library("fetal")
     catalogue.add("fetal", [new(n) for n in range(5)])
-    catalogue.add("fetal", [new(9, digest="sha256:other")])
+    catalogue.add("fetal", [new(9, vectors=(NewVector("resnet-us", "sha256:other", np.ones(4, np.float32)),))])
     shelf = catalogue.shelf("fetal", DIGEST)
     assert shelf.ids == sorted(shelf.ids)
     assert shelf.vectors.shape == (5, 4)

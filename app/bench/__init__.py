@@ -1,0 +1,1 @@
+"""Timing tables of the parts that decide how fast the service is."""

@@ -1,0 +1,50 @@
+"""What ``sonoseek models list`` tells about every encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.encoders.weights import WeightsFolder, WeightStore
+
+_ALWAYS_FP32 = ("resnet",)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """One encoder; ``size_mb`` is that of its installed file in 10^6 bytes, ``precision`` how it would be served.
+
+    ``params`` counts what is served, ``published_params`` the whole published model where it is known.
+    """
+
+    name: str
+    installed: bool
+    kind: str
+    dim: int
+    params: int
+    published_params: int | None
+    size_mb: float | None
+    precision: str
+    licence: str
+    description: str
+
+
+def list_models(store: WeightStore, precision: str) -> list[ListedModel]:
+    """All encoders by name; ``precision`` is that of this machine."""
+    return [_listed(store.find(name), precision) for name in store.names()]
+
+
+def _listed(found: WeightsFolder, precision: str) -> ListedModel:
+    manifest = found.manifest
+    size = (found.folder / manifest.weights.file).stat().st_size if manifest.weights and found.installed else None
+    return ListedModel(
+        name=manifest.name,
+        installed=found.installed,
+        kind=manifest.kind,
+        dim=manifest.dim,
+        params=manifest.parameters,
+        published_params=manifest.published_parameters,
+        size_mb=None if size is None else round(size / 1e6, 1),
+        precision="fp32" if manifest.kind in _ALWAYS_FP32 else precision,
+        licence=manifest.licence,
+        description=manifest.description,
+    )

@@ -1,0 +1,61 @@
+"""sonoseek bench encoders: real processes, real products, figures that agree with each other."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from app.bench.flops import gflop_per_image
+from app.encoders.device import choose_placement
+from app.encoders.random_weights import RandomWeights
+from app.encoders.registry import layout, open_folder
+from app.encoders.weights import WeightStore, shipped_models
+
+
+def test_rows_of_a_bench_agree_with_themselves(tmp_path):
+    file = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "app", "bench", "encoders", "--encoders", "resnet-us", "--batches", "1,2"]
+    environment = {"SONOSEEK_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([*command, "--json", str(file)], env=environment, capture_output=True, text=True, check=True)
+    document = json.loads(file.read_text(encoding="utf-8"))
+    (row,) = document["rows"]  # resnet-us knows fp32 only
+    assert document["machine"]["device"] == "cpu"
+    assert (row["encoder"], row["precision"], row["random_weights"]) == ("resnet-us", "fp32", False)
+    assert row["batch"] in (1, 2)
+    assert row["gflop_per_s"] == pytest.approx(row["gflop"] * row["images_per_s"], rel=0.02)
+    assert row["share_of_gemm"] == pytest.approx(row["gflop_per_s"] / row["gemm_gflop_per_s"], rel=0.02)
+    assert 0 < row["share_of_gemm"] < 1
+    assert "| resnet-us | fp32 |" in done.stdout
+
+
+def test_an_encoder_without_weights_says_how_to_get_them(tmp_path):
+    command = [sys.executable, "-m", "app", "bench", "encoders", "--encoders", "dino-vits16"]
+    environment = {"SONOSEEK_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "weights_missing" in done.stderr
+    assert "models fetch dino-vits16" in done.stderr
+
+
+def test_operations_are_counted_as_by_hand(tmp_path):
+    """DINO S/16 at 224: 197 tokens of width 384, 12 blocks, a multiply-add counted as two."""
+    found = WeightStore(tmp_path).find("dino-vits16")
+    encoder = open_folder(RandomWeights(found.folder, found.manifest), choose_placement("cpu", "fp32"))
+    tokens, width = 197, 384
+    layers = 2 * tokens * width * width * (3 + 1 + 4 + 4)  # qkv, proj, fc1, fc2
+    attention = 2 * 2 * tokens * tokens * width
+    patches = 2 * 196 * (3 * 16 * 16) * width
+    expected = (12 * (layers + attention) + patches) / 1e9
+    assert gflop_per_image(encoder, np.zeros((2, 3, 224, 224), np.float32)) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in shipped_models().glob("*/manifest.toml")))
+def test_manifests_count_the_parameters_that_are_served(name, tmp_path):
+    manifest = WeightStore(tmp_path).find(name).manifest
+    if name == "resnet-us":
+        return  # counted from its weights in test_resnet
+    served = sum(tensor.numel() for tensor in layout(manifest).values())
+    assert manifest.parameters == served
+    assert manifest.published_parameters is None or manifest.published_parameters >= served

@@ -1,0 +1,1 @@
+"""Our encoders beside their authors' own code; ``make test-reference`` runs these."""
