@@ -67,7 +67,7 @@ class SecuritySettings(_Room):
 class IndexSettings(_Room):
     """The search engine."""
 
-    engine: Literal["kdtree", "exact"] = Field("kdtree", description="Engine that answers searches.")
+    engine: Literal["exact", "kdtree"] = Field("exact", description="Engine that answers searches; both are exact.")
 
 
 class EncoderSettings(_Room):

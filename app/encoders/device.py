@@ -45,7 +45,9 @@ class Placement:
 
 def use_threads(threads: int) -> None:
     """Give the forward passes of this thread that many threads; 0 takes every core that this process may use."""
-    torch.set_num_threads(threads or free_cores())
+    wanted = threads or free_cores()
+    if torch.get_num_threads() != wanted:  # setting the same number again throws torch's prepared kernels away
+        torch.set_num_threads(wanted)
 
 
 @cache

@@ -107,16 +107,20 @@ class ViT(nn.Module):
         return features
 
     def tokens(self, pictures: Tensor) -> Tensor:
-        """All tokens after the last block: the class token, registers, patches row by row."""
+        """The tokens after the last block that the output needs: the class token, or with it all others.
+
+        The others are registers, then patches row by row.
+        """
         patches = self.patch_embed(pictures)
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + self.pos_embed
         if self.shape.registers:
             registers = self.register_tokens.expand(len(patches), -1, -1)
             tokens = torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
         tokens = self.pos_drop(tokens).to(self.patch_embed.proj.weight.dtype)
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             tokens = block(tokens)
-        return tokens  # type: ignore[no-any-return]
+        return last(tokens, asked=None if self.shape.output in ("mean", "tokens") else 1)  # type: ignore[no-any-return]
 
 
 class PatchEmbed(nn.Module):
@@ -157,9 +161,12 @@ class Block(nn.Module):
             elif isinstance(module, nn.LayerNorm) and not placement.is_cpu:
                 module.to(placement.dtype)  # only CPUs take float32 factors to tokens of another type
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, t, width) to tokens of the same shape."""
-        tokens = self.attn(self.norm1(tokens), tokens)
+    def forward(self, tokens: Tensor, asked: int | None = None) -> Tensor:
+        """Tokens (n, t, width) to tokens of the same shape, or only to the first ``asked`` of them.
+
+        Nothing looks at the patches of the last block where the class token is taken: a sixteenth of the work.
+        """
+        tokens = self.attn(self.norm1(tokens), tokens[:, :asked].contiguous())
         return self.mlp(self.norm2(tokens), tokens)  # type: ignore[no-any-return]
 
 
@@ -173,12 +180,13 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(self, tokens: Tensor, residual: Tensor) -> Tensor:
-        """The residual plus what attention makes of tokens (n, t, width)."""
+        """The residual (n, asked, width) plus what attention makes for the first ``asked`` tokens (n, t, width)."""
         count, length, width = tokens.shape
+        asked = residual.shape[1]
         fused = self.qkv(tokens).view(count, length, 3, width // self._head, self._head)
         query, key, value = fused.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).reshape(count, length, width), residual=residual)  # type: ignore[no-any-return]
+        mixed = functional.scaled_dot_product_attention(query[:, :, :asked], key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(count, asked, width), residual=residual)  # type: ignore[no-any-return]
 
 
 class MLP(nn.Module):

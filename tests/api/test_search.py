@@ -31,7 +31,7 @@ def test_the_answer_is_that_of_the_design(demo_client, picture):
     assert body["library"] == {"name": "demo", "version": body["library"]["version"], "size": PHANTOMS}
     assert body["encoder"]["name"] == "resnet-us"
     assert body["encoder"]["dim"] == 256
-    assert body["index"] == {"engine": "kdtree", "exact": True}
+    assert body["index"] == {"engine": "exact", "exact": True}
     first = body["neighbours"][0]
     assert list(first) == [
         "rank", "reference_id", "external_id", "distance", "similarity", "labels", "attributes", "scores", "image",
