@@ -1,7 +1,7 @@
 """Many clients at once on one encoder: whether batches form, how fast it answers, and that nobody is lost.
 
 python benchmarks/concurrent_clients.py [--encoder dinov2-vits14] [--weights FILE] [--clients 64] [--seconds 60]
-       [--precision auto] [--route search|embed] [--json FILE]
+       [--precision auto] [--route search|embed] [--pictures MANIFEST] [--json FILE]
 
 In one run: forward passes of the encoder alone in batches of 1 to 16, in a process of their own; then a real
 server process with as many permits as there are clients, and a process with that many client threads, each of
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
@@ -56,13 +57,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--route", choices=("search", "embed"), default="search")
+    parser.add_argument(
+        "--pictures", type=Path, help="a manifest whose pictures are enrolled and sent; phantoms without"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     configure_logs("warning")
     with tempfile.TemporaryDirectory() as folder:
         settings = settings_for(Path(folder), options)
         install(settings, options)
-        images = enrol(settings, Path(folder) / "phantoms")
+        images = enrol(settings, options.pictures or phantoms(Path(folder) / "phantoms"))
         alone = in_own_process(time_batches, settings)
         served = time_server(settings, options, images)
     result = {
@@ -93,13 +97,19 @@ def install(settings, options):
         store.install(found.manifest, RandomWeights(found.folder, found.manifest).tensors())
 
 
-def enrol(settings, folder):
-    """A small library, and the pictures that clients send."""
+def phantoms(folder):
     write_phantoms(folder, count=REFERENCES, seed=1)
-    manifest = read_manifest(folder / "manifest.csv", read_taxonomy(folder / "taxonomy.toml"))
+    return folder / "manifest.csv"
+
+
+def enrol(settings, path):
+    """A small library, and the pictures that clients send."""
+    taxonomy = path.with_name("taxonomy.toml")
+    manifest = read_manifest(path, read_taxonomy(taxonomy) if taxonomy.exists() else None)
+    few = replace(manifest, rows=manifest.rows[:REFERENCES], bad=())
     with running_service(settings) as service:
-        service.importer.run("bench", manifest, allow_unmasked=True)
-    return [row.path for row in manifest.rows]
+        service.importer.run("bench", few, allow_unmasked=True)
+    return [row.path for row in few.rows]
 
 
 def in_own_process(function, *arguments):
@@ -184,7 +194,9 @@ def run_client(port, route, images, end, answers):
     while time.monotonic() < end:
         begin = time.monotonic()
         try:
-            connection.request("POST", f"/{route}", images[number % len(images)], {"Content-Type": "image/png"})
+            connection.request(
+                "POST", f"/{route}", images[number % len(images)], {"Content-Type": "application/octet-stream"}
+            )
             response = connection.getresponse()
             response.read()
             status = response.status

@@ -16,6 +16,10 @@ from app.encoders.device import Placement, free_cores, give_back_memory, known_f
 from app.encoders.manifest import EncoderManifest
 
 
+_PIECE = 4
+"""Pictures that a core takes at once: whoever is done first takes the next."""
+
+
 class PictureTransform(Protocol):
     """Prepares the pixels of a frame."""
 
@@ -66,7 +70,7 @@ class NetworkEncoder:
     def _forward(self, batch: Batch) -> NDArray[np.float32]:
         if self._cores is None or len(batch) < self._threads:
             return self._passed(batch, self._threads)
-        pieces = np.array_split(batch, self._threads)
+        pieces = np.array_split(batch, max(self._threads, len(batch) // _PIECE))
         return np.concatenate(list(self._cores.map(lambda piece: self._passed(piece, 1), pieces)))
 
     def _passed(self, batch: Batch, threads: int) -> NDArray[np.float32]:
