@@ -67,7 +67,9 @@ class SecuritySettings(_Room):
 class IndexSettings(_Room):
     """The search engine."""
 
-    engine: Literal["exact", "kdtree"] = Field("exact", description="Engine that answers searches; both are exact.")
+    engine: Literal["exact", "kdtree", "kdtree-raw", "balltree"] = Field(
+        "exact", description="Engine that answers searches: exact, kdtree, kdtree-raw or balltree; all are exact."
+    )
 
 
 class EncoderSettings(_Room):

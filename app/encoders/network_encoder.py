@@ -15,7 +15,6 @@ from app.encoders.base import Batch
 from app.encoders.device import Placement, free_cores, give_back_memory, known_failure, use_threads
 from app.encoders.manifest import EncoderManifest
 
-
 _PIECE = 4
 """Pictures that a core takes at once: whoever is done first takes the next."""
 

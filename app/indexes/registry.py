@@ -7,8 +7,10 @@ from app.errors import Misconfigured
 from app.indexes.base import VectorIndex
 
 ENGINES = {
-    "kdtree": ("app.indexes.trees", "KDTreeIndex"),
     "exact": ("app.indexes.exact", "ExactIndex"),
+    "kdtree": ("app.indexes.trees", "KDTreeIndex"),
+    "kdtree-raw": ("app.indexes.trees", "RawKDTreeIndex"),
+    "balltree": ("app.indexes.trees", "BallTreeIndex"),
 }
 
 
