@@ -35,16 +35,17 @@ def bench_encoders(
     from app.bench.encoders import measure_encoders
     from app.encoders.weights import WeightStore
 
+    chosen, sizes = _precisions(precisions), _sizes(batches)
     settings = current_settings()
     store = WeightStore(settings.models_dir)
     names = encoders.split(",") if encoders else [name for name in store.names() if store.find(name).installed]
     machine, rows = measure_encoders(
         names,
-        precisions.split(","),
+        chosen,
         settings.models_dir,
         device=settings.encoders.device,
         threads=settings.encoders.threads,
-        batches=[int(size) for size in batches.split(",")],
+        batches=sizes,
         random_weights=random_weights,
         progress=lambda what: err.print(f"measuring {what}"),
     )
@@ -53,6 +54,24 @@ def bench_encoders(
     if json_file:
         document = {"machine": machine, "rows": [asdict(row) for row in rows]}
         json_file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _precisions(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in ("fp32", "bf16", "fp16")]:
+        raise typer.BadParameter(f"--precisions knows fp32, bf16 and fp16, not {', '.join(unknown)}")
+    return names
+
+
+def _sizes(text: str) -> list[int]:
+    """Batch sizes, 1 always among them: its time is a column of its own."""
+    try:
+        sizes = {1, *(int(size) for size in text.split(","))}
+    except ValueError:
+        sizes = {0}
+    if min(sizes) < 1:
+        raise typer.BadParameter("--batches are whole numbers from 1, comma separated")
+    return sorted(sizes)
 
 
 def _markdown(rows: "list[Row]") -> str:

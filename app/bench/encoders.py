@@ -15,7 +15,7 @@ import numpy as np
 from app.domain import Frame, ImageFacts
 from app.encoders.base import Batch, Encoder
 from app.encoders.weights import WeightStore
-from app.errors import SonoSeekError
+from app.errors import SonoSeekError, Unavailable
 
 BATCHES = (1, 2, 4, 8, 16)
 _SECONDS = 4.0
@@ -99,7 +99,11 @@ def _in_own_process(order: Order) -> tuple[dict[str, object], Row]:
     try:
         answer = ours.recv()
     except EOFError:
-        raise RuntimeError(f"the process that measured {order.encoder} died") from None
+        raise Unavailable(
+            "measurement_died",
+            f"the process that measured {order.encoder} was ended from outside",
+            hint="most likely the memory was full: take smaller --batches or one encoder at a time",
+        ) from None
     finally:
         process.join()
     if isinstance(answer, BaseException):
@@ -138,7 +142,7 @@ def _machine_and_row(order: Order) -> tuple[dict[str, object], Row]:
         encoder=encoder.name,
         precision=encoder.precision,
         batch=best,
-        ms=round(1000 * times[min(times)], 2),
+        ms=round(1000 * times[1], 2),
         images_per_s=round(images_per_s, 2),
         gflop=round(gflop, 2),
         gflop_per_s=round(gflop * images_per_s, 1),

@@ -14,7 +14,7 @@ from app.images.decoded import Decoded, is_blank
 from app.images.deidentify import KeptHeader, Keyer
 from app.images.dicom import DICOM_RECIPE, decode_dicom
 from app.images.guard import guarded
-from app.images.limits import LEAST_SIDE
+from app.images.limits import LEAST_SIDE, MOST_ASPECT
 from app.images.limits import ReadLimits as ReadLimits
 from app.images.magic import sniff
 from app.images.raster import RASTER_RECIPE, decode_raster
@@ -95,6 +95,12 @@ def _given_region(box: Box, pixels: Pixels) -> ScanRegion:
             "bad_region",
             f"the region does not lie inside the picture or is smaller than {LEAST_SIDE} pixels on a side",
             hint=f"the picture is {width} x {height}: write region=x0,y0,x1,y1 with x1 and y1 exclusive",
+        )
+    if max(box.width, box.height) > MOST_ASPECT * min(box.width, box.height):
+        raise BadInput(
+            "bad_region",
+            f"the region is more than {MOST_ASPECT} times as long as it is wide",
+            hint="no scan is that thin, and an encoder would scale it up to gigabytes: give the whole scan region",
         )
     return ScanRegion(box, None, RegionSource.GIVEN)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from app.domain import ImageFacts, Vectors
 from app.encoders.batcher import Batcher
-from app.scores.registry import ScoreInput, chosen_scores, score_pairs
+from app.scores.registry import DREAMSIM, ScoreInput, chosen_scores, score_pairs
 from app.search.answer import EncoderInfo, ImageQuery
 from app.search.dreamsim import DreamSimVectors, both_vectors
 from app.search.finder import Finder, describe
@@ -65,7 +65,7 @@ class Comparer:
             distance=float(np.linalg.norm(first - second)),
             scores=score_pairs(inputs[0], inputs[1:], names)[0],
             encoder=describe(encoder),
-            unavailable=self._dreamsim.missing(),
+            unavailable={DREAMSIM: perceived.failure} if perceived.failure else self._dreamsim.missing(),
         )
 
     def embed(self, query: ImageQuery, encoder_name: str | None = None) -> Embedding:

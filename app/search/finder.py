@@ -42,6 +42,7 @@ class _Query:
     self_id: str
     patient_keys: frozenset[str]
     is_reference: bool
+    dreamsim_failure: str | None = None
 
 
 class Finder:
@@ -77,7 +78,10 @@ class Finder:
         with watch.time("encode"), self._batcher.submit(encoder, [frame]) as pending:
             # What needs no vector is done while the worker encodes.
             snapshot = self._snapshot(wish.library, encoder)
-            with self._dreamsim.submit([frame], scores, encoder, pending, snapshot.info.name) as perceived:
+            named = wish.scores is not None
+            with self._dreamsim.submit(
+                [frame], scores, encoder, pending, library=snapshot.info.name, needed=named
+            ) as perceived:
                 score_input = ScoreInput.of(frame.pixels)
                 vectors, dreamsim = both_vectors(pending, perceived, self._deadline_s)
         asked = _Query(
@@ -87,6 +91,7 @@ class Finder:
             self_id=reference_id(snapshot.info.name, identity_of(frame.facts)),
             patient_keys=self._patient_keys(query, frame.facts),
             is_reference=False,
+            dreamsim_failure=perceived.failure,
         )
         return self._answer(asked, wish, encoder, snapshot, scores, judge_scope(frame.facts), watch)
 
@@ -213,6 +218,8 @@ class Finder:
             return {}
         if missing := self._dreamsim.missing():
             return missing
+        if asked.dreamsim_failure is not None:
+            return {DREAMSIM: asked.dreamsim_failure}
         lacking = sum(found.scores[DREAMSIM] is None for found in neighbours)
         if not lacking:
             return {}

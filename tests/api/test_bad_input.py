@@ -71,6 +71,7 @@ def test_another_modality_is_answered_with_a_warning(demo_client, modality):
         ({"k": 10**30}, 422, None),
         ({"region": "0,0,5000,5000"}, 422, "bad_region"),
         ({"region": "10,10,5,5"}, 422, "bad_region"),
+        ({"region": "0,0,600,17"}, 422, "bad_region"),
         ({"region": "a,b"}, 422, "bad_region"),
         ({"frame": 2}, 422, None),
         ({"frame": 0}, 422, None),

@@ -39,6 +39,15 @@ def test_an_encoder_without_weights_says_how_to_get_them(tmp_path):
     assert "models fetch dino-vits16" in done.stderr
 
 
+@pytest.mark.parametrize("option", [("--precisions", "fp64"), ("--batches", "x"), ("--batches", "0")])
+def test_options_that_make_no_sense_are_wrong_use(tmp_path, option):
+    command = [sys.executable, "-m", "app", "bench", "encoders", "--encoders", "resnet-us", *option]
+    environment = {"SONOSEEK_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert option[0] in done.stderr
+
+
 def test_operations_are_counted_as_by_hand(tmp_path):
     """DINO S/16 at 224: 197 tokens of width 384, 12 blocks, a multiply-add counted as two."""
     found = WeightStore(tmp_path).find("dino-vits16")

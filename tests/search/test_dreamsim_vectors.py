@@ -16,11 +16,11 @@ from app.config import EncoderSettings, Settings
 from app.domain import Frame
 from app.encoders.base import embed
 from app.encoders.batcher import Batcher
-from app.errors import TimedOut
+from app.errors import BadInput, TimedOut
 from app.images.reader import read_stored
 from app.library.manifest import read_manifest, read_taxonomy
 from app.search.answer import ImageQuery, Wish
-from app.search.dreamsim import ENCODER, both_vectors
+from app.search.dreamsim import ENCODER, Perceived, both_vectors
 from app.search.rebuild import reembed
 from app.wiring import running_service
 
@@ -269,8 +269,20 @@ def test_both_vectors_are_waited_for_within_one_deadline(both, query):
     try:
         one, two = (batcher.submit(encoder, [frame]) for encoder in batcher.encoders.values())
         with one, two, pytest.raises(TimedOut):
-            both_vectors(one, two, 0.6)
+            both_vectors(one, Perceived(two, needed=True), 0.6)
         with batcher.submit(batcher.default, [frame]) as alone:
-            assert both_vectors(alone, None, 60)[1] is None
+            assert both_vectors(alone, Perceived(None), 60)[1] is None
     finally:
         batcher.close()
+
+
+def test_a_score_that_nobody_named_does_not_keep_a_search_from_answering(both, query, monkeypatch):
+    lost = np.full((1, both.batcher.encoders[ENCODER].dim), np.nan, np.float32)
+    monkeypatch.setattr(both.batcher.encoders[ENCODER], "core", lambda _batch: lost)
+    answer = both.finder.find(query, Wish(library="demo"))
+    assert len(answer.neighbours) == 10
+    assert all(found.scores["dreamsim"] is None and found.scores["mse"] is not None for found in answer.neighbours)
+    assert "no_embedding" in answer.unavailable["dreamsim"]
+    assert "no_embedding" in both.comparer.compare(query, query).unavailable["dreamsim"]
+    with pytest.raises(BadInput):
+        both.finder.find(query, Wish(library="demo", scores=("dreamsim",)))
