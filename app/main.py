@@ -22,7 +22,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
     """The app over its library; encoders and indexes load while it already answers /health.
 
     Raises Misconfigured where the settings are unsafe, before anything is written; ``on_failure`` is called
-    where loading fails.
+    where loading fails, or later where the device is lost.
     """
     configure_logs(settings.log.level, settings.log.format)
     key = open_key(settings)

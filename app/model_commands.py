@@ -1,7 +1,6 @@
 """The commands under ``sonoseek models``: encoders and their weights."""
 
 import dataclasses
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 
 from app.config import Settings
 from app.current_settings import current_settings
+from app.errors import BadInput
 from app.terminal import err, out, print_json, print_models, print_source_files, transfer_progress
 
 if TYPE_CHECKING:
@@ -25,8 +25,13 @@ models = typer.Typer(no_args_is_help=True, help="Encoders and their weights.")
 
 def _plain_name(name: str | None) -> str | None:
     """A name that may be a folder's."""
-    if name is not None and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-        raise typer.BadParameter("a name is made of lower case letters, digits, dots, hyphens and underscores")
+    from app.encoders.weights import check_name
+
+    if name is not None:
+        try:
+            check_name(name)
+        except BadInput as error:
+            raise typer.BadParameter(f"{error.detail}: {error.hint}") from error
     return name
 
 

@@ -2,11 +2,12 @@
 
 import ipaddress
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from app.config import Settings
+from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
 from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore
@@ -54,7 +55,7 @@ class Service:
     importer: Importer
 
     def preload(self) -> None:
-        """Build the index of every library and warm the default encoder; sweep what a crash left."""
+        """Build the index of every library and warm every encoder; sweep what a crash left."""
         self.catalogue.files.sweep(self.catalogue.all_ids())
         self.batcher.warm_up()
         for name in self.catalogue.names():
@@ -208,8 +209,22 @@ def _open_batcher(library: Library, on_lost: Callable[[], None]) -> Batcher:
         encoders = [open_encoder(name, library.weights, placement) for name in _encoder_names(library)]
     except NotFound as error:
         raise Misconfigured(error.code, error.detail, hint=f"{error.hint}; see SONOSEEK_ENCODERS__NAMES") from None
+    _refuse_twins(encoders)
     log.info("encoders", names=[encoder.name for encoder in encoders], device=str(placement.device))
     return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size, on_lost=on_lost)
+
+
+def _refuse_twins(encoders: Sequence[Encoder]) -> None:
+    """References are stored with one vector per digest: two encoders of one digest could enrol nothing."""
+    by_digest: dict[str, str] = {}
+    for encoder in encoders:
+        if encoder.digest in by_digest:
+            raise Misconfigured(
+                "same_encoder_twice",
+                "two of the named encoders have the same weights and the same preprocessing",
+                hint=f"keep one of {by_digest[encoder.digest]} and {encoder.name}; see SONOSEEK_ENCODERS__NAMES",
+            )
+        by_digest[encoder.digest] = encoder.name
 
 
 def _encoder_names(library: Library) -> list[str]:

@@ -147,7 +147,7 @@ def test_a_file_that_is_no_use_is_not_kept(server, models, official):
 def test_a_full_disk_costs_no_second_download(server, models, official, monkeypatch):
     know_digest(models, official)
     with monkeypatch.context() as disk:
-        disk.setattr("tempfile.mkdtemp", full_disk)  # where the store writes; the download was there before
+        disk.setattr("safetensors.torch.save_file", full_disk)  # where the store writes; the download was there before
         assert refusal("fetch", "tiny").code == "store_unwritable"
     done("fetch", "tiny")
     assert len(server.requests) == 1

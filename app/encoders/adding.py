@@ -10,7 +10,9 @@ from app.encoders.describe import DESCRIBED_KINDS, describe_folder, folder_files
 from app.encoders.manifest import EncoderManifest, SourceFile
 from app.encoders.registry import convert
 from app.encoders.weights import WeightsFolder, WeightStore, sha256_of
-from app.errors import BadInput, Conflict
+from app.errors import BadInput, BadRequest, Conflict
+
+_PACKAGE = "-package"  # kinds that end so are served through the authors' code
 
 
 def add_model(
@@ -31,17 +33,15 @@ def add_model(
     ``under`` stores it under another name; ``fit`` and ``size`` change how pictures are prepared: another encoder
     then, with another digest. ``original`` keeps the files as they are, for the authors' own code to serve.
     A name that no manifest knows may be given to a Hugging Face or OpenCLIP folder, with the ``licence`` of its
-    weights and the ``output`` to take. Raises NotFound, BadInput or Misconfigured, and leaves the store as it was.
+    weights and the ``output`` to take. Raises NotFound, Conflict, BadInput (BadRequest for an option without effect)
+    or Misconfigured, and leaves the store as it was.
     """
+    _refuse_taken(store, name, under)
     if _is_described(store, name, path):
+        _refuse_idle({"--original": original}, "a Hugging Face or OpenCLIP folder")
         return add_folder(store, under or name, path, licence=licence, output=output, fit=fit, size=size)
-    if under not in (None, name) and store.is_shipped(str(under)):
-        raise Conflict(
-            "name_taken",
-            f"{under} is the name of an encoder that ships with SonoSeek",
-            hint="choose another name: searches would no longer say what made their vectors",
-        )
     manifest = store.recipe(name)
+    _refuse_idle({"--licence": licence, "--output": output}, f"encoder {name!r}, whose manifest says it")
     files = source_files(manifest, path)
     seen = {source.file: sha256_of(files[source.file]) for source in manifest.source}
     for source in manifest.source:
@@ -53,7 +53,7 @@ def add_model(
     stored = manifest.model_copy(
         update={
             "name": under or name,
-            "kind": f"{manifest.kind}-package" if original else manifest.kind,
+            "kind": f"{manifest.kind.removesuffix(_PACKAGE)}{_PACKAGE}" if original else manifest.kind,
             "preprocess": _changed(manifest.preprocess, fit, size),
             "installed_from": installed,
         }
@@ -82,6 +82,25 @@ def add_folder(
     stored = described.model_copy(update=changes)
     kept = {"config.json": files["config.json"].read_bytes()} if "config.json" in files else {}
     return store.install(stored, convert(stored, files), kept)
+
+
+def _refuse_taken(store: WeightStore, name: str, under: str | None) -> None:
+    if under is not None and under != name and store.is_shipped(under):
+        raise Conflict(
+            "name_taken",
+            f"{under} is the name of an encoder that ships with SonoSeek",
+            hint="choose another name: searches would no longer say what made their vectors",
+        )
+
+
+def _refuse_idle(options: Mapping[str, object], where: str) -> None:
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise BadRequest(
+            "option_without_effect",
+            f"{' and '.join(given)} would change nothing for {where}",
+            hint="leave it out",
+        )
 
 
 def _is_described(store: WeightStore, name: str, path: Path) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pickle
 import re
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from app.encoders.checkpoint import read_checkpoint, state_dict
+from app.encoders.dreamsim_files import open_official
 from app.encoders.manifest import EncoderManifest
 from app.errors import BadInput, Misconfigured
 
@@ -55,7 +56,7 @@ def authors_encoder(manifest: EncoderManifest, files: Mapping[str, Path], device
             return _BUILDERS[family](manifest, files, device)
         except ImportError as error:
             raise _packages_missing(error) from error
-        except (RuntimeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (RuntimeError, KeyError, OSError, pickle.UnpicklingError) as error:
             raise BadInput(
                 "original_refuses",
                 f"the authors' package cannot use the official files of {manifest.name!r} ({type(error).__name__})",
@@ -170,6 +171,7 @@ def _sam2(manifest: EncoderManifest, files: Mapping[str, Path], device: str) -> 
     from sam2.utils.transforms import SAM2Transforms
 
     ((name, path),) = files.items()
+    read_checkpoint(path)  # refuses with a reason what the package would only fail at
     version, size = re.fullmatch(r"(sam2(?:\.1)?)_hiera_(\w+)\.pt", name).groups()  # type: ignore[union-attr]
     config = f"configs/{version}/{version}_hiera_{_SAM2_CONFIGS[size]}.yaml"
     side = manifest.preprocess["size"]
@@ -194,11 +196,10 @@ class _DreamSim(nn.Module):
 def _dreamsim(manifest: EncoderManifest, files: Mapping[str, Path], device: str) -> Authors:
     from dreamsim import dreamsim
 
-    archive = next(path for name, path in files.items() if name.endswith(".zip"))
     name = re.fullmatch(r"dreamsim_(\w+)_checkpoint\.zip", next(n for n in files if n.endswith(".zip"))).group(1)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory(prefix="sonoseek-") as folder, _instead_of_torch_hub(manifest, files):
-        with zipfile.ZipFile(archive) as members:
-            members.extractall(folder)
+        with open_official(files) as official:
+            official.copy_for_package(Path(folder))
         _put_beside(files, Path(folder))
         with contextlib.redirect_stdout(io.StringIO()):
             model, prepare = dreamsim(

@@ -119,6 +119,7 @@ class Batcher:
         self._queue_size = queue_size
         self._on_lost = on_lost
         self._waiting: deque[_Item] = deque()
+        self._reserved = 0
         self._changed = threading.Condition()
         self.closed = False
         self.lost = False
@@ -144,7 +145,12 @@ class Batcher:
 
     def submit(self, encoder: Encoder, frames: Sequence[Frame]) -> "Pending":
         """Put some frames into the queue and go on; raises Busy or Unavailable. To be used as a context."""
-        items = [_Item(encoder, encoder.pre(frame)) for frame in frames]
+        self._reserve(len(frames))
+        try:
+            items = [_Item(encoder, encoder.pre(frame)) for frame in frames]
+        except BaseException:
+            self._give_back(len(frames))
+            raise
         self._enqueue(items)
         return Pending(items, self._leave)
 
@@ -173,16 +179,30 @@ class Batcher:
             self._changed.notify_all()
         self._worker.join(timeout=30)
 
-    def _enqueue(self, items: list[_Item]) -> None:
+    def _reserve(self, count: int) -> None:
+        """Take places in the queue for pictures that are yet to be prepared: whoever gets none has no work."""
         with self._changed:
             if self.lost or self.closed:
                 raise self._ending()
-            if len(self._waiting) + len(items) > self._queue_size:
+            taken = len(self._waiting) + self._reserved
+            if taken + count > self._queue_size:
                 raise Busy(
                     "encoder_queue_full",
-                    f"{len(self._waiting)} images already wait for the encoder",
+                    f"{taken} images already wait for the encoder",
                     hint="try again in a second",
                 )
+            self._reserved += count
+
+    def _give_back(self, count: int) -> None:
+        with self._changed:
+            self._reserved -= count
+
+    def _enqueue(self, items: list[_Item]) -> None:
+        """Put prepared pictures into their reserved places."""
+        with self._changed:
+            self._reserved -= len(items)
+            if self.lost or self.closed:
+                raise self._ending()
             self._waiting.extend(items)
             self._changed.notify()
 

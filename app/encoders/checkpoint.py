@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -27,18 +25,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     what is no such file or is cut short.
     """
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        with path.open("rb") as file:
-            if file.read(1) not in (_ZIP, _PICKLE):
-                raise _not_a_checkpoint(path, "it begins like no such file")  # a proxy's page, for one
-        content = _unpickle(path)
+        content = dict(load_file(path)) if path.suffix == ".safetensors" else _unpickle(path)
+    except BadInput:
+        raise
     except pickle.UnpicklingError as error:
         raise _unpickling_problem(path, error) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file may fail anywhere in there: IndexError, struct.error and so on
         raise _not_a_checkpoint(path, type(error).__name__) from None
     if not isinstance(content, dict):
         raise _not_a_checkpoint(path, f"it holds a {type(content).__name__}")
+    if not _all_named(content):
+        raise _not_a_checkpoint(path, "not all that it holds has a name")
     return content
 
 
@@ -51,6 +48,8 @@ def state_dict(path: Path, content: Mapping[str, Any], *keys: str) -> dict[str, 
         inner = inner[key]
     if not isinstance(inner, Mapping) or not all(isinstance(value, Tensor) for value in inner.values()):
         raise _not_a_checkpoint(path, "it holds more than tensors")
+    if not _all_named(inner):
+        raise _not_a_checkpoint(path, "not all tensors have a name")
     return dict(inner)
 
 
@@ -70,21 +69,29 @@ def check_layout(
         for key, value in expected.items()
         if key in tensors and (tensors[key].shape != value.shape or not tensors[key].is_floating_point())
     ]
-    faults = [
-        f"{label}: {_some(keys)}"
-        for label, keys in (("missing", missing), ("unexpected", unexpected), ("other shape or type", odd))
-        if keys
-    ]
+    faults = named_faults({"missing": missing, "unexpected": unexpected, "other shape or type": odd})
     if faults:
         raise BadInput(
             "wrong_checkpoint",
-            f"the file does not hold the weights of {what}; {'; '.join(faults)}",
+            f"the file does not hold the weights of {what}; {faults}",
             hint="take the official file that belongs to this name: docs/models.md lists them",
         )
     return {key: tensors[key].float() for key in expected}
 
 
+def named_faults(faults: Mapping[str, list[str]]) -> str:
+    """Which keys are at fault, in words: the first of each kind, and how many more; empty where none is."""
+    return "; ".join(f"{label}: {_some(keys)}" for label, keys in faults.items() if keys)
+
+
+def _all_named(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) for key in content)
+
+
 def _unpickle(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
+    with path.open("rb") as file:
+        if file.read(1) not in (_ZIP, _PICKLE):
+            raise _not_a_checkpoint(path, "it begins like no such file")  # a proxy's page, for one
     with warnings.catch_warnings(action="ignore"):  # of old containers and odd pickle protocols
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

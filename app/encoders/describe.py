@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from app.encoders.json_file import read_json
 from app.encoders.manifest import EncoderManifest
+from app.encoders.weights import check_name
 from app.errors import BadInput
 
 DESCRIBED_KINDS = ("huggingface", "openclip")
 """Kinds whose manifests are made from what a user brings."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
 
 class Recognised(NamedTuple):
-    """The kind of a folder, the folder, and the files that its encoder is made from, by the names we use."""
+    """The kind of a folder, and the files that its encoder is made from, by the names we use."""
 
     kind: str
-    folder: Path
     files: Mapping[str, Path]
 
 
 def recognise(path: Path) -> Recognised | None:
-    """What a folder holds, or the folder of a file; None where it is nothing that can be described.
+    """What a folder holds, or a file of weights with the JSON beside it; None for what cannot be described.
 
     A folder with both layouts, as some hubs have it, is read as OpenCLIP's: that network starts faster.
     """
@@ -35,14 +32,19 @@ def recognise(path: Path) -> Recognised | None:
     if not path.exists():
         return None
     folder = path if path.is_dir() else path.parent
+    weights = path if path.is_file() and path.suffix != ".json" else None
     config = folder / huggingface.CONFIG
     is_huggingface = config.is_file() and "model_type" in read_json(config)
-    has_openclip_weights = any((folder / name).is_file() for name in openclip.WEIGHTS)
+    has_openclip_weights = (
+        any((folder / name).is_file() for name in openclip.WEIGHTS)
+        if weights is None
+        else path.name in openclip.WEIGHTS
+    )
     if has_openclip_weights or not is_huggingface:
-        files = openclip.files_of(folder)
+        files = openclip.files_of(folder, weights)
         if files is not None:
-            return Recognised("openclip", folder, files)
-    return Recognised("huggingface", folder, huggingface.files_of(folder)) if is_huggingface else None
+            return Recognised("openclip", files)
+    return Recognised("huggingface", huggingface.files_of(folder, weights)) if is_huggingface else None
 
 
 def describe_folder(name: str, path: Path, *, licence: str, output: str = "pooled") -> EncoderManifest:
@@ -53,12 +55,7 @@ def describe_folder(name: str, path: Path, *, licence: str, output: str = "poole
     """
     from app.encoders import huggingface, openclip
 
-    if not _NAME.fullmatch(name):
-        raise BadInput(
-            "bad_encoder_name",
-            "this cannot be the name of an encoder",
-            hint="take small letters, digits, dots, dashes and underscores, at most 64",
-        )
+    check_name(name)
     if not licence.strip():
         raise BadInput(
             "licence_missing",
@@ -67,7 +64,7 @@ def describe_folder(name: str, path: Path, *, licence: str, output: str = "poole
         )
     found = _found(path)
     describe = openclip.describe_openclip if found.kind == "openclip" else huggingface.describe_huggingface
-    return describe(name, found.folder, licence.strip(), output)
+    return describe(name, found.files, licence.strip(), output)
 
 
 def folder_files(path: Path) -> Mapping[str, Path]:

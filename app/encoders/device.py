@@ -17,7 +17,9 @@ from app.logs import get_logger
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+_CGROUPS = Path("/sys/fs/cgroup")
+# Where a quota and its period stand, in version 2 and in version 1.
+_CPU_LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 # Of a CPU, of CUDA itself, of its libraries: torch raises a RuntimeError for them.
 _MEMORY_MESSAGES = ("DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
@@ -54,9 +56,11 @@ def use_threads(threads: int) -> None:
 def free_cores() -> int:
     """Cores that this process may use: those of its affinity, or fewer where a container is limited."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no cgroups of version 2, or "max"
-        quota, period = _CGROUP_CPU.read_text(encoding="ascii").split()
-        cores = min(cores, -(-int(quota) // int(period)))
+    for files in _CPU_LIMITS:
+        with suppress(OSError, ValueError):  # no cgroups of that version, or "max"
+            quota, period = " ".join((_CGROUPS / file).read_text(encoding="ascii") for file in files).split()
+            if int(quota) > 0:  # -1: no limit
+                cores = min(cores, -(-int(quota) // int(period)))
     return max(1, cores)
 
 

@@ -16,7 +16,8 @@ from app.encoders.vit import ViTShape, blank_vit, check_side, load_vit
 from app.encoders.weights import WeightsFolder
 from app.errors import BadInput
 
-_UNUSED = frozenset({"mask_token"})  # of DINOv2's training
+UNUSED = frozenset({"mask_token"})
+"""Tensors of official files that only training needs (DINOv2's)."""
 
 
 def convert_dino(manifest: EncoderManifest, files: Mapping[str, Path]) -> dict[str, Tensor]:
@@ -27,7 +28,7 @@ def convert_dino(manifest: EncoderManifest, files: Mapping[str, Path]) -> dict[s
     content = read_checkpoint(path)
     _refuse_training_checkpoint(content)
     tensors = state_dict(path, content)
-    return check_layout(tensors, blank_vit(shape), manifest.name, _UNUSED)
+    return check_layout(tensors, blank_vit(shape), manifest.name, UNUSED)
 
 
 def layout_dino(manifest: EncoderManifest) -> dict[str, Tensor]:

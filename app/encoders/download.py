@@ -160,8 +160,10 @@ class _Download:
         done = self._part.size
         with self._part.continued() as file:
             for chunk in answer.iter_raw():
-                file.write(chunk)
                 done += len(chunk)
+                if total is not None and done > total:  # without a length of its own, a body may have no end
+                    break
+                file.write(chunk)
                 self._progress(self._source.file, done, total or 0)
         if total is not None and done != total:
             self._part.discard()

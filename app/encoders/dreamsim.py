@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from app.encoders.checkpoint import check_layout
 from app.encoders.device import Placement
+from app.encoders.dino import UNUSED
 from app.encoders.dreamsim_files import BASES, open_official
 from app.encoders.lora import Adapter
 from app.encoders.manifest import EncoderManifest
 from app.encoders.network_encoder import NetworkEncoder
+from app.encoders.table import ManifestTable
 from app.encoders.transform import Colour, Transform
 from app.encoders.vit import ViT, ViTShape, blank_vit, check_side, load_vit
 from app.encoders.weights import WeightsFolder
-from app.errors import Misconfigured
-
-_UNUSED = frozenset({"mask_token"})  # of DINOv2's training
 
 
 class Branch(BaseModel):
@@ -41,7 +40,7 @@ class Branch(BaseModel):
         return self
 
 
-class DreamSimShape(BaseModel):
+class DreamSimShape(ManifestTable):
     """What a manifest's ``[network]`` says: the branches in order, and how their joined features are normalised.
 
     ``centred`` (DreamSim 0.2.1) takes a vector's own mean off before it divides by the length, ``l2`` (before)
@@ -49,7 +48,7 @@ class DreamSimShape(BaseModel):
     token normalised before.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    table = "network"
 
     normalise: Literal["centred", "l2"] = "centred"
     branches: tuple[Branch, ...] = Field(min_length=1)
@@ -59,18 +58,6 @@ class DreamSimShape(BaseModel):
         if len(self.branches) > 1 and any(branch.shape.output == "tokens" for branch in self.branches):
             raise ValueError("the tokens of several branches cannot be joined")
         return self
-
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Self:
-        """The checked table of a manifest; raises Misconfigured ``bad_network``."""
-        try:
-            return cls.model_validate(dict(table))
-        except ValidationError as error:
-            raise Misconfigured(
-                "bad_network",
-                "the [network] table of a manifest cannot be used",
-                hint=f"check these keys: {', '.join('.'.join(map(str, fault['loc'])) for fault in error.errors())}",
-            ) from error
 
     @property
     def adapter(self) -> str:
@@ -126,7 +113,7 @@ def convert_dreamsim(manifest: EncoderManifest, files: Mapping[str, Path]) -> di
         adapter = Adapter.read(*official.adapter(plan.adapter), shapes)
         for number, branch in enumerate(plan.branches):
             blank, what = blank_vit(branch.shape), f"{branch.name} of {manifest.name}"
-            tensors = check_layout(official.base(branch.name), blank, what, _UNUSED)
+            tensors = check_layout(official.base(branch.name), blank, what, UNUSED)
             merged = adapter.merge(number, tensors, branch.shape.depth)
             served.update({f"{branch.name}.{key}": tensor for key, tensor in merged.items()})
     return served

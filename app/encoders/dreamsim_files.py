@@ -46,6 +46,16 @@ The zip's ``dino_vitb16_pretrain.pth`` is none of them: it holds a projection he
 """
 
 
+_FOLDERS = ("ensemble_lora", *(f"{branch}_{kind}_lora" for branch in BASES for kind in ("single", "patch")))
+_READ_BY_PACKAGE = frozenset(
+    {
+        "dino_vitb16_pretrain.pth",
+        *(base.file for base in BASES.values()),
+        *(f"{folder}/{name}" for folder in _FOLDERS for name in (*_ADAPTERS, _CONFIG)),
+    }
+)
+
+
 class OfficialFiles:
     """The files that one encoder is made from.
 
@@ -96,12 +106,29 @@ class OfficialFiles:
                 hint="take the official zip that belongs to this name, as it was published",
             )
         path = self._scratch / Path(member).name
+        self._copy(member, path, most)
+        return path
+
+    def copy_for_package(self, folder: Path) -> None:
+        """Put the members that the authors' package may read into a folder, under their own names.
+
+        All but the configurations are read once before, so that nothing but tensors comes there. Raises BadInput
+        or Misconfigured.
+        """
+        for member in sorted(self._members & _READ_BY_PACKAGE):
+            path = folder / member
+            path.parent.mkdir(exist_ok=True)
+            is_config = path.name == _CONFIG
+            self._copy(member, path, _MOST_JSON if is_config else _MOST_BYTES)
+            if not is_config:
+                read_checkpoint(path)
+
+    def _copy(self, member: str, path: Path, most: int) -> None:
         facts = self._zip.getinfo(member)
         if facts.file_size > most or facts.flag_bits & _ENCRYPTED:
             raise _no_zip(f"{member} is encrypted, or larger than any official file")
         with self._zip.open(member) as source, _writing(path) as target:
             shutil.copyfileobj(source, target, 1 << 20)
-        return path
 
 
 @contextmanager

@@ -6,13 +6,11 @@ Of models with a text tower only the image tower is kept. Weights are read from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import sha256
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from app.encoders.device import Placement
@@ -20,8 +18,9 @@ from app.encoders.json_file import read_json
 from app.encoders.manifest import EncoderManifest
 from app.encoders.network_encoder import NetworkEncoder
 from app.encoders.processor import PROCESSOR_FILES, ProcessorTransform, preprocess_of
-from app.encoders.transformers_model import build_model, image_tensors, unsupported_model
-from app.encoders.weights import WeightsFolder
+from app.encoders.table import ManifestTable
+from app.encoders.transformers_model import build_model, image_tensors, refuse_borrowed, unsupported_model
+from app.encoders.weights import WeightsFolder, sha256_of
 from app.errors import BadInput, Misconfigured
 
 if TYPE_CHECKING:
@@ -29,32 +28,21 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_SAFE = ".safetensors"
 
 _CLASS_TOKENS = ("cls_token", "class_embedding")
 _REGISTERS = ("register_tokens", "distillation_token")
 _SHOWN = 8
 
 
-class FolderNetworkTable(BaseModel):
+class FolderNetworkTable(ManifestTable):
     """What ``[network]`` says: the config's sha256, what is taken, and how many tokens stand before the patches."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    table = "network"
 
     config: str
     output: Literal["cls", "pooled", "mean"]
     prefix: int = 0
-
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Self:
-        """The checked table of a manifest; raises Misconfigured ``bad_network``."""
-        try:
-            return cls.model_validate(dict(table))
-        except ValidationError as error:
-            raise Misconfigured(
-                "bad_network",
-                "the [network] table of a manifest cannot be used",
-                hint="add the folder again: sonoseek models add NAME PATH",
-            ) from error
 
 
 class FolderNetwork(nn.Module):
@@ -91,19 +79,26 @@ class FolderNetwork(nn.Module):
         return tokens.mean(dim=(2, 3)) if tokens.ndim == 4 else tokens[:, self._table.prefix :].mean(dim=1)
 
 
-def files_of(folder: Path) -> dict[str, Path]:
-    """The files of a folder that are read, by name; raises BadInput where weights or descriptions are missing."""
-    names = [CONFIG, *(name for name in PROCESSOR_FILES if (folder / name).is_file()), *_weight_files(folder)]
+def files_of(folder: Path, weights: Path | None = None) -> dict[str, Path]:
+    """The files of a folder that are read, by name, with all its weights or the file given.
+
+    Raises BadInput where they are missing, or no safetensors.
+    """
+    if weights is not None and weights.suffix != _SAFE:
+        raise _no_weights()
+    parts = _weight_files(folder) if weights is None else [weights.name]
+    names = [CONFIG, *(name for name in PROCESSOR_FILES if (folder / name).is_file()), *parts]
     return {name: folder / name for name in names}
 
 
-def describe_huggingface(name: str, folder: Path, licence: str, output: str) -> EncoderManifest:
+def describe_huggingface(name: str, files: Mapping[str, Path], licence: str, output: str) -> EncoderManifest:
     """The manifest of a folder; raises BadInput where it cannot be served exactly."""
-    preprocess = preprocess_of(folder)
-    tensors = image_tensors(files_of(folder))
-    model = build_model(folder / CONFIG, tensors, output)
+    config = files[CONFIG]
+    refuse_borrowed(config)  # before transformers looks for a processor, and so at the config
+    preprocess = preprocess_of(config.parent)
+    model = build_model(config, image_tensors(files), output)
     table = FolderNetworkTable(
-        config=_sha256(folder / CONFIG), output=_known_output(output), prefix=_tokens_before_patches(model)
+        config=sha256_of(config), output=_known_output(output), prefix=_tokens_before_patches(model)
     )
     return EncoderManifest(
         name=name,
@@ -132,7 +127,7 @@ def open_huggingface(found: WeightsFolder, placement: Placement) -> NetworkEncod
     table = FolderNetworkTable.parse(manifest.network)
     transform = ProcessorTransform.parse(manifest.preprocess)
     config = found.folder / CONFIG
-    if not config.is_file() or _sha256(config) != table.config:
+    if not config.is_file() or sha256_of(config) != table.config:
         raise Misconfigured(
             "weights_changed",
             f"the {CONFIG} of encoder {manifest.name!r} is not that of its manifest (sha256 differs)",
@@ -159,9 +154,13 @@ def _weight_files(folder: Path) -> list[str]:
             f"{index.name} names files that are not in the folder: {', '.join(missing[:_SHOWN]) or 'none'}",
             hint="copy all parts of the weights into the folder",
         )
-    raise BadInput(
+    raise _no_weights()
+
+
+def _no_weights() -> BadInput:
+    return BadInput(
         "files_missing",
-        f"the folder holds no {WEIGHTS}",
+        f"the folder holds no {WEIGHTS}, or another file was given",
         hint="take the model's safetensors; pickled weights (pytorch_model.bin) are not read: "
         "convert them with transformers' save_pretrained",
     )
@@ -224,7 +223,3 @@ def _known_output(output: str) -> Literal["cls", "pooled", "mean"]:
 
 def _no_output(output: str, why: str, instead: str) -> BadInput:
     return BadInput("no_such_output", f"{output!r} cannot be taken of this model: {why}", hint=f"choose {instead}")
-
-
-def _sha256(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

@@ -13,7 +13,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object; raises BadInput ``bad_config``."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise BadInput("bad_config", f"{path.name} is no JSON", hint="fetch the file again") from error
     if not isinstance(content, dict):
         raise BadInput("bad_config", f"{path.name} holds no JSON object", hint="fetch the file again")

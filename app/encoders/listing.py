@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.encoders.registry import KINDS
 from app.encoders.weights import WeightsFolder, WeightStore
-
-_ALWAYS_FP32 = ("resnet",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,7 @@ def list_models(store: WeightStore, precision: str) -> list[ListedModel]:
 
 def _listed(found: WeightsFolder, precision: str) -> ListedModel:
     manifest = found.manifest
+    kind = KINDS.get(manifest.kind)
     size = (found.folder / manifest.weights.file).stat().st_size if manifest.weights and found.installed else None
     return ListedModel(
         name=manifest.name,
@@ -44,7 +44,7 @@ def _listed(found: WeightsFolder, precision: str) -> ListedModel:
         params=manifest.parameters,
         published_params=manifest.published_parameters,
         size_mb=None if size is None else round(size / 1e6, 1),
-        precision="fp32" if manifest.kind in _ALWAYS_FP32 else precision,
+        precision="fp32" if kind is not None and kind.fp32_only else precision,
         licence=manifest.licence,
         description=manifest.description,
     )

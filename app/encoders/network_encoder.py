@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Protocol
 
 import numpy as np
@@ -70,7 +70,9 @@ class NetworkEncoder:
         if self._cores is None or len(batch) < self._threads:
             return self._passed(batch, self._threads)
         pieces = np.array_split(batch, max(self._threads, len(batch) // _PIECE))
-        return np.concatenate(list(self._cores.map(lambda piece: self._passed(piece, 1), pieces)))
+        passes = [self._cores.submit(self._passed, piece, 1) for piece in pieces]
+        wait(passes)  # also where one fails: whoever tries again wants the memory and the cores of the others
+        return np.concatenate([each.result() for each in passes])
 
     def _passed(self, batch: Batch, threads: int) -> NDArray[np.float32]:
         use_threads(threads)

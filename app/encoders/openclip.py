@@ -52,15 +52,17 @@ _PLAIN: dict[str, tuple[object, ...]] = {
 """Values of ``vision_cfg`` that a plain tower has; other ones are refused."""
 
 
-def files_of(folder: Path) -> dict[str, Path] | None:
+def files_of(folder: Path, weights: Path | None = None) -> dict[str, Path] | None:
     """The model's JSON and its weights by the names that are used here, or None where a folder has no such JSON.
 
-    FetalCLIP and others name both files freely, so any JSON with a ``vision_cfg`` will do; raises BadInput where
-    there is not exactly one file of weights.
+    FetalCLIP and others name both files freely, so any JSON with a ``vision_cfg`` will do. Raises BadInput where
+    no ``weights`` are given and there is not exactly one file of them.
     """
     config = next((path for path in _jsons(folder) if _model_config(path) is not None), None)
     if config is None:
         return None
+    if weights is not None:
+        return {CONFIG: config, "weights": weights}
     named = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     found = named[:1] or sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
     if len(found) != 1:
@@ -72,11 +74,8 @@ def files_of(folder: Path) -> dict[str, Path] | None:
     return {CONFIG: config, "weights": found[0]}
 
 
-def describe_openclip(name: str, folder: Path, licence: str, output: str) -> EncoderManifest:
+def describe_openclip(name: str, files: Mapping[str, Path], licence: str, output: str) -> EncoderManifest:
     """The manifest of an image tower; raises BadInput where it cannot be served exactly."""
-    files = files_of(folder)
-    if files is None:
-        raise BadInput("files_missing", f"the folder holds no {CONFIG}", hint="copy it from where the weights are")
     config = _model_config(files[CONFIG]) or {}
     vision = dict(config.get("vision_cfg") or {})
     tensors = read_tower(files["weights"])

@@ -56,8 +56,9 @@ def convert_original(manifest: EncoderManifest, files: Mapping[str, Path]) -> di
 def open_original(found: WeightsFolder, placement: Placement) -> NetworkEncoder:
     """The authors' encoder of an installed folder; raises Misconfigured."""
     with tempfile.TemporaryDirectory(prefix="sonoseek-") as folder:
-        files = {name: Path(folder) / Path(name).name for name in found.tensors()}
-        for name, content in found.tensors().items():
+        contents = found.tensors()  # hashes all of them: once
+        files = {name: Path(folder) / Path(name).name for name in contents}
+        for name, content in contents.items():
             content.numpy().tofile(files[name])
         return original_encoder(found.manifest, files, placement)
 

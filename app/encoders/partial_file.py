@@ -62,15 +62,15 @@ class PartialFile:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep other processes out by a lock file, which ends with the process; raises Conflict ``locked``."""
+def alone(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep others out by a lock file, which ends with the process; raises Conflict ``locked`` after ``wait_s``."""
     lock = FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=wait_s)
     except Timeout:
         raise Conflict(
             "locked",
-            f"another process is downloading into {path.parent}",
+            f"another process is writing into {path.parent}",
             hint="wait until it has ended, then repeat: what it brought is used",
         ) from None
     try:

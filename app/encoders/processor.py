@@ -16,6 +16,7 @@ from torch.nn import functional
 from app.domain import Pixels
 from app.encoders.json_file import read_json
 from app.encoders.transform import Transform
+from app.encoders.transformers_model import offline_transformers, transformers_unusable
 from app.errors import BadInput
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -90,8 +91,7 @@ def preprocess_of(folder: Path) -> dict[str, Any]:
 def _facts(folder: Path) -> dict[str, Any]:
     """What the processor of a folder does, with the defaults of its class filled in."""
     given = _given(folder)
-    kind = str(given.get("image_processor_type") or "")
-    if kind.removesuffix("Fast") == _DINOV3:
+    if _is_dinov3(given):
         return {**_DINOV3_DEFAULTS, **{key: value for key, value in given.items() if value is not None}}
     return _completed(folder)
 
@@ -112,9 +112,12 @@ def _given(folder: Path) -> dict[str, Any]:
 
 
 def _completed(folder: Path) -> dict[str, Any]:
-    from transformers import AutoImageProcessor
-    from transformers.image_processing_backends import PilBackend
-
+    offline_transformers()
+    try:
+        from transformers import AutoImageProcessor
+        from transformers.image_processing_backends import PilBackend
+    except ImportError as error:
+        raise transformers_unusable(error) from error
     try:
         processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             str(folder), backend="pil", local_files_only=True, trust_remote_code=False
@@ -130,21 +133,25 @@ def _completed(folder: Path) -> dict[str, Any]:
 
 
 def _geometry(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Size and fit: a short side and a crop, or a stretch to a square."""
+    """Size and fit: a short side and a crop, or a stretch to a square; DINOv3's stretch has fractions."""
     size = {key: value for key, value in dict(facts.get("size") or {}).items() if value is not None}
+    in_fractions = _is_dinov3(facts)
     crop = facts.get("crop_size") if facts.get("do_center_crop") else None
     if set(size) == {"height", "width"} and size["height"] == size["width"]:
         _require("crop_size", facts, crop is None or set(crop.values()) == {size["height"]})
         stretch = {"size": size["height"], "fit": "stretch"}
-        return {**stretch, "float_resize": True} if "float" in _arithmetic(facts) else stretch
-    _require("size", facts, set(size) == {"shortest_edge"} and crop is not None)
+        if not in_fractions:
+            return stretch
+        _require("resample", facts, facts["resample"] == Image.Resampling.BILINEAR)
+        return {**stretch, "float_resize": True}
+    _require("size", facts, not in_fractions and set(size) == {"shortest_edge"} and crop is not None)
     sides = set(dict(crop or {}).values())
     _require("crop_size", facts, len(sides) == 1 and max(sides) <= size["shortest_edge"])
     return {"size": sides.pop(), "resize": size["shortest_edge"], "fit": "crop"}
 
 
-def _arithmetic(facts: Mapping[str, Any]) -> str:
-    return "float" if str(facts.get("image_processor_type")).removesuffix("Fast") == _DINOV3 else "bytes"
+def _is_dinov3(facts: Mapping[str, Any]) -> bool:
+    return str(facts.get("image_processor_type")).removesuffix("Fast") == _DINOV3
 
 
 def _colour(field: str, facts: Mapping[str, Any]) -> list[float]:

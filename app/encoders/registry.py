@@ -22,25 +22,27 @@ class Kind(NamedTuple):
     ``open(folder: WeightsFolder, placement: Placement) -> Encoder``;
     ``convert(manifest: EncoderManifest, files: Mapping[str, Path]) -> Mapping[str, Tensor]`` with the
     paths of the manifest's source files by their official names; ``layout(manifest: EncoderManifest) ->
-    Mapping[str, Tensor]``, the tensors that are served, on torch's ``meta`` device.
+    Mapping[str, Tensor]``, the tensors that are served, on torch's ``meta`` device. ``fp32_only``: it
+    computes in fp32 whatever the placement says.
     """
 
     module: str
     open: str
     convert: str | None = None
     layout: str | None = None
+    fp32_only: bool = False
 
 
 KINDS = {
-    "resnet": Kind("app.encoders.resnet", "open_resnet"),
+    "resnet": Kind("app.encoders.resnet", "open_resnet", fp32_only=True),
     "dino": Kind("app.encoders.dino", "open_dino", "convert_dino", "layout_dino"),
     "sam2": Kind("app.encoders.sam2", "open_sam2", "convert_sam2", "layout_sam2"),
     "dreamsim": Kind("app.encoders.dreamsim", "open_dreamsim", "convert_dreamsim", "layout_dreamsim"),
     "huggingface": Kind("app.encoders.huggingface", "open_huggingface", "convert_huggingface"),
     "openclip": Kind("app.encoders.openclip", "open_openclip", "convert_openclip", "layout_openclip"),
-    "dino-package": Kind("app.encoders.original", "open_original", "convert_original"),
-    "sam2-package": Kind("app.encoders.original", "open_original", "convert_original"),
-    "dreamsim-package": Kind("app.encoders.original", "open_original", "convert_original"),
+    "dino-package": Kind("app.encoders.original", "open_original", "convert_original", fp32_only=True),
+    "sam2-package": Kind("app.encoders.original", "open_original", "convert_original", fp32_only=True),
+    "dreamsim-package": Kind("app.encoders.original", "open_original", "convert_original", fp32_only=True),
 }
 
 

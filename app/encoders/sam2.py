@@ -124,10 +124,20 @@ def open_sam2(found: WeightsFolder, placement: Placement) -> NetworkEncoder:
 
 
 def load_sam2(shape: Sam2Shape, tensors: Mapping[str, Tensor], side: int, placement: Placement) -> Sam2:
-    """A network with weights, ready for pictures of ``side`` pixels on a device."""
+    """A network with weights, ready for pictures of ``side`` pixels on a device.
+
+    Raises Misconfigured ``bad_weights`` or ``bad_preprocess``.
+    """
     _check_side(side)
     network = _blank(shape)
-    network.load_state_dict(dict(tensors), strict=True, assign=True)
+    try:
+        network.load_state_dict(dict(tensors), strict=True, assign=True)
+    except RuntimeError:
+        raise Misconfigured(
+            "bad_weights",
+            "the weight file does not hold the tensors of the network that its manifest describes",
+            hint="install the weights again: sonoseek models fetch NAME, or sonoseek models add NAME PATH",
+        ) from None
     network.to(placement.device).image_encoder.trunk.make_ready(side, placement)
     return network
 

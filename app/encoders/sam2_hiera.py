@@ -7,19 +7,19 @@ two stages, whose windows know nothing of each other, go through the processor's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
 from app.encoders.device import Placement
 from app.encoders.linear import Linear
-from app.errors import Misconfigured
+from app.encoders.table import ManifestTable
 
 POOLED = 4
 """Tokens that become one at the start of a stage: a cell of 2 x 2."""
@@ -29,14 +29,14 @@ _PIECE = 8192  # tokens of the first stage that go through the local blocks at o
 _ROWS = 1024  # tokens whose hidden units are held at once on a CPU
 
 
-class HieraShape(BaseModel):
+class HieraShape(ManifestTable):
     """What a manifest's ``[network]`` says of SAM 2's image encoder: four stages, each half the side of the last.
 
     ``width`` and ``heads`` belong to the first stage and double with each; ``windows`` are sides in tokens of the
     stage; ``global_blocks`` see the whole picture; ``background`` is the side of the stored positions.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    table = "network"
 
     width: int = Field(gt=0)
     heads: int = Field(gt=0)
@@ -55,18 +55,6 @@ class HieraShape(BaseModel):
         if min(self.blocks) < 1 or any(block <= self.local for block in self.global_blocks):
             raise ValueError("the first two stages must be local")
         return self
-
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Self:
-        """The checked table of a manifest; raises Misconfigured ``bad_network``."""
-        try:
-            return cls.model_validate(dict(table))
-        except ValidationError as error:
-            raise Misconfigured(
-                "bad_network",
-                "the [network] table of a manifest cannot be used",
-                hint=f"check these keys: {', '.join(str(part) for f in error.errors() for part in f['loc'][:1])}",
-            ) from error
 
     @property
     def local(self) -> int:

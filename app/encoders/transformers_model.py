@@ -1,20 +1,25 @@
-"""A transformers model from a config and tensors: complete, the image tower only, and no code of others."""
+"""A transformers model from a config and tensors: complete, the image tower only, no code of others, no network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from app.encoders.checkpoint import read_checkpoint
+from app.encoders.checkpoint import named_faults, read_checkpoint
 from app.encoders.json_file import read_json
-from app.errors import BadInput
+from app.errors import BadInput, Misconfigured
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from transformers import PreTrainedConfig, PreTrainedModel
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when Hugging Face's library is imported
 
 _TOWERS = {
     "clip": "CLIPVisionModelWithProjection",
@@ -27,7 +32,47 @@ _TOWERS = {
 _OF_TEXT = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 _PROJECTION = "visual_projection.weight"
 _SHAPES_VARY = ("siglip2", "siglip2_vision_model")
-_SHOWN = 8  # keys named in an error
+_BORROWED = ("backbone", "use_timm_backbone", "use_pretrained_backbone")
+"""Fields of a config by which transformers takes a part of the network from a hub."""
+
+
+def offline_transformers() -> ModuleType:
+    """The package transformers, which asks no network; raises Misconfigured ``transformers_unusable``."""
+    try:
+        import transformers
+        from huggingface_hub import constants
+    except ImportError as error:
+        raise transformers_unusable(error) from error
+    constants.HF_HUB_OFFLINE = True  # also where something imported it before us
+    return transformers
+
+
+def transformers_unusable(error: ImportError) -> Misconfigured:
+    """The refusal where transformers, or what it needs, cannot be imported."""
+    return Misconfigured(
+        "transformers_unusable",
+        f"the package transformers cannot be used in this installation ({type(error).__name__})",
+        hint="run the command where SonoSeek itself is installed, not in an environment for other packages",
+    )
+
+
+def refuse_borrowed(config_file: Path) -> None:
+    """Raise BadInput ``unsupported_model`` where a config takes a part of its network from elsewhere.
+
+    Comes before transformers sees the config: it would download that part while it builds the model.
+    """
+    for field, value in _fields(read_json(config_file)):
+        if field in _BORROWED and value:
+            raise unsupported_model(f"{field} in its config.json takes a part of the network from elsewhere")
+
+
+def _fields(content: object) -> Iterator[tuple[str, object]]:
+    """Every field of a JSON at any depth."""
+    if isinstance(content, dict):
+        yield from content.items()
+    if isinstance(content, dict | list):
+        for inner in content.values() if isinstance(content, dict) else content:
+            yield from _fields(inner)
 
 
 def image_tensors(files: Mapping[str, Path]) -> dict[str, Tensor]:
@@ -45,11 +90,11 @@ def image_tensors(files: Mapping[str, Path]) -> dict[str, Tensor]:
 
 def build_model(config_file: Path, tensors: Mapping[str, Tensor], output: str) -> PreTrainedModel:
     """The model of a config with these tensors, complete and nothing else; raises BadInput."""
-    from transformers.utils import logging
-
+    refuse_borrowed(config_file)
+    logging = offline_transformers().utils.logging
     # What it would report is refused below, in our own words.
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         config, kind = _class_of(config_file, tensors)
         model, report = kind.from_pretrained(
@@ -105,15 +150,11 @@ def _refuse_incomplete(report: Mapping[str, Any], output: str) -> None:
     missing = sorted(key for key in report["missing_keys"] if not any(part in key for part in unused))
     unexpected = sorted(report["unexpected_keys"])
     odd = [f"{key} is {tuple(given)}, not {tuple(wanted)}" for key, given, wanted in sorted(report["mismatched_keys"])]
-    faults = [
-        f"{label}: {', '.join(keys[:_SHOWN])}{f' and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''}"
-        for label, keys in (("missing", missing), ("unexpected", unexpected), ("other shape", odd))
-        if keys
-    ]
+    faults = named_faults({"missing": missing, "unexpected": unexpected, "other shape": odd})
     if faults or report["error_msgs"]:
         raise BadInput(
             "wrong_checkpoint",
-            f"the weights do not belong to the folder's config.json; {'; '.join(faults)}",
+            f"the weights do not belong to the folder's config.json; {faults}",
             hint="fetch both from the same place; a missing pooler goes with --output cls or mean",
         )
 

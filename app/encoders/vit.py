@@ -266,10 +266,20 @@ def check_side(shape: ViTShape, side: int) -> None:
 
 
 def load_vit(shape: ViTShape, tensors: Mapping[str, Tensor], side: int, placement: Placement) -> ViT:
-    """A network with weights, ready for pictures of ``side`` pixels on a device."""
+    """A network with weights, ready for pictures of ``side`` pixels on a device.
+
+    Raises Misconfigured ``bad_weights`` or ``bad_preprocess``.
+    """
     check_side(shape, side)
     network = blank_vit(shape)
-    network.load_state_dict(dict(tensors), strict=True, assign=True)
+    try:
+        network.load_state_dict(dict(tensors), strict=True, assign=True)
+    except RuntimeError:
+        raise Misconfigured(
+            "bad_weights",
+            "the weight file does not hold the tensors of the network that its manifest describes",
+            hint="install the weights again: sonoseek models fetch NAME, or sonoseek models add NAME PATH",
+        ) from None
     network.pos_embed = nn.Parameter(positions_for(network.pos_embed, side // shape.patch, shape.positions))
     network.to(placement.device).make_ready(placement)
     return network

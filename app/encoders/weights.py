@@ -1,24 +1,33 @@
 """Where weights lie: the folder that ships with the code, and the store of what a user installed."""
 
 import hashlib
+import os
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import app
 from app.encoders.manifest import MANIFEST, EncoderManifest, WeightsFile, read_manifest, write_manifest
-from app.errors import BadInput, Misconfigured, NotFound
+from app.encoders.partial_file import alone
+from app.errors import BadInput, Conflict, Misconfigured, NotFound
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _CHUNK = 1 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+# Folders on their way, all hidden, so that nobody finds an encoder in them: one that is being written, one that
+# a new one takes the place of, one that is being deleted.
+_ON_THE_WAY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<what>new|old|gone)")
+
+_LOCK_WAIT_S = 600.0
+"""How long a process waits while another writes into the store: minutes for the largest encoders."""
 
 
 def shipped_models() -> Path:
@@ -82,6 +91,7 @@ class WeightStore:
 
     def names(self) -> list[str]:
         """All encoders that have a manifest, in order."""
+        self._put_back()
         found = {path.parent.name for root in self._roots for path in root.glob(f"*/{MANIFEST}")}
         return sorted(name for name in found if not name.startswith("."))
 
@@ -116,25 +126,22 @@ class WeightStore:
         """Put an encoder into the store at once or not at all; ``files`` are written beside the tensors.
 
         Raises Misconfigured ``store_unwritable`` where there is no room or no permission, BadInput
-        ``bad_encoder_name``.
+        ``bad_encoder_name``, Conflict ``locked``.
         """
         name = manifest.name
-        _check_name(name)
-        try:
-            self._installed.mkdir(parents=True, exist_ok=True)
-            # On the same file system as its place, so that renaming is atomic; hidden, so that nobody finds it.
-            scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self._installed))
+        check_name(name)
+        with self._writing():
+            scratch = self._on_the_way(name, "new")
             try:
+                scratch.mkdir()
                 self._write(scratch, manifest, tensors, files or {})
                 self._exchange(scratch, self._installed / name)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-        except OSError as error:
-            raise _unwritable(error) from error
         return self.find(name)
 
     def remove(self, name: str) -> None:
-        """Delete an installed encoder; raises NotFound ``not_installed``, for shipped ones too."""
+        """Delete an installed encoder; raises NotFound ``not_installed``, for shipped ones too, or Conflict."""
         folder = self._installed / name
         if name not in self.names() or not (folder / MANIFEST).is_file():
             raise NotFound(
@@ -142,10 +149,40 @@ class WeightStore:
                 "no weights of that name were installed",
                 hint="sonoseek models list shows what is installed",
             )
+        with self._writing():
+            # Half deleted, it must not be found.
+            shutil.rmtree(folder.rename(self._on_the_way(name, "gone")))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Have the store alone, swept of what killed processes left; an OSError says that it is not writable."""
         try:
-            shutil.rmtree(folder)
+            self._installed.mkdir(parents=True, exist_ok=True)
+            with alone(self._installed / ".lock", wait_s=_LOCK_WAIT_S):
+                self._sweep()
+                yield
         except OSError as error:
             raise _unwritable(error) from error
+
+    def _put_back(self) -> None:
+        """Where a process was killed between two renames: give an encoder its place again, if that can be done."""
+        if any(self._installed.glob(".*.old")):
+            # Somebody who is writing does it himself, and a store that is mounted read-only stays as it is.
+            with suppress(OSError, Conflict), alone(self._installed / ".lock"):
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """Put back or delete the folders on their way: whoever made them has ended, or he would hold the lock."""
+        for folder in self._installed.glob(".*"):
+            found = _ON_THE_WAY.fullmatch(folder.name)
+            if found and found["what"] == "old" and not (self._installed / found["name"]).exists():
+                folder.rename(self._installed / found["name"])
+            elif found:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _on_the_way(self, name: str, what: str) -> Path:
+        """A new hidden place, on the file system of the encoder's own, so that renaming is atomic."""
+        return self._installed / f".{name}.{secrets.token_hex(4)}.{what}"
 
     def _write(
         self, folder: Path, manifest: EncoderManifest, tensors: "Mapping[str, Tensor]", files: Mapping[str, bytes]
@@ -164,10 +201,12 @@ class WeightStore:
         path.chmod(0o644)
         weights = WeightsFile(file=path.name, sha256=sha256_of(path))
         write_manifest(manifest.model_copy(update={"weights": weights}), folder)
+        for written in (*folder.iterdir(), folder):
+            _sync(written)
 
     def _exchange(self, new: Path, place: Path) -> None:
         """Move a finished folder to its place; what was there goes first and comes back if that fails."""
-        old = new.with_name(f"{new.name}.old")
+        old = self._on_the_way(place.name, "old")
         if place.exists():
             place.rename(old)
         try:
@@ -176,10 +215,21 @@ class WeightStore:
             with suppress(OSError):
                 old.rename(place)
             raise
+        _sync(place.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_name(name: str) -> None:
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk: a name must never survive a power cut without its content."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def check_name(name: str) -> None:
+    """Raise BadInput ``bad_encoder_name`` where a name cannot be a folder's."""
     if not _NAME.fullmatch(name):
         raise BadInput(
             "bad_encoder_name",

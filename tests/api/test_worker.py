@@ -128,16 +128,14 @@ def test_a_lost_device_flips_readiness_and_answers_everyone(settings, phantom_ma
     told = []
     app = create_app(settings, on_failure=lambda: told.append(app.state.opening.failure.code))
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
-        while client.get("/health/ready").status_code != 200:
-            pass
+        wait_for(lambda: client.get("/health/ready").status_code == 200)
         service(client).importer.run("demo", phantom_manifest)
         held, batcher = encoder(client).held, service(client).batcher
         pictures = [fated(client, FATAL), *map(picture, range(20, 26))]
         held.clear()
         with ThreadPoolExecutor(8) as pool:
             answers = [pool.submit(search, client, data) for data in pictures]
-            while batcher.waiting() < len(pictures) - 1 and not answers[0].done():
-                pass
+            wait_for(lambda: batcher.waiting() >= len(pictures) - 1 or answers[0].done())
             held.set()
             for answer in answers:
                 response = answer.result(10)

@@ -12,6 +12,7 @@ from official import TINY, write_manifest, write_vit
 from app.domain import Frame, ImageFacts
 from app.encoders.adding import add_model
 from app.encoders.base import embed
+from app.encoders.checkpoint import read_checkpoint, state_dict
 from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore, sha256_of
 from app.errors import BadInput, Conflict, Misconfigured, NotFound
@@ -120,6 +121,43 @@ def test_a_file_that_is_cut_short_is_refused(store, official, size):
     with pytest.raises(BadInput) as caught:
         add_model(store, "tiny", official, allow_unknown_digest=True)
     assert caught.value.code == "not_a_checkpoint"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_damaged_file_is_refused_or_read_but_never_a_crash(tmp_path, old):
+    path = tmp_path / "damaged.pth"
+    torch.save({"a": torch.ones(3), "b": {"c": torch.zeros(2, 2)}}, path, _use_new_zipfile_serialization=not old)
+    whole = path.read_bytes()
+    draw = np.random.default_rng(0)
+    refused = set()
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[draw.integers(1, len(whole))] = draw.integers(256)
+        path.write_bytes(damaged)
+        try:
+            state_dict(path, read_checkpoint(path), "b")
+        except BadInput as error:
+            refused.add(error.code)
+    assert refused == {"not_a_checkpoint", "unsafe_checkpoint"}
+
+
+@pytest.mark.parametrize("content", [{1: torch.ones(2)}, {"a": torch.ones(2), None: torch.ones(2)}])
+def test_tensors_without_names_are_refused(store, tmp_path, content):
+    for inner in (content, {"model": content}):
+        path = tmp_path / "tiny.pth"
+        torch.save(inner, path)
+        with pytest.raises(BadInput) as caught:
+            state_dict(path, read_checkpoint(path), *(["model"] if "model" in inner else []))
+        assert caught.value.code == "not_a_checkpoint"
+
+
+@pytest.mark.parametrize("option", ["licence", "output"])
+def test_an_option_that_says_nothing_of_official_files_is_refused(store, official, option):
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True, **{option: "cls"})
+    assert (caught.value.code, caught.value.exit_code) == ("option_without_effect", 2)
+    assert f"--{option}" in caught.value.detail
+    assert not store.find("tiny").installed
 
 
 def test_a_training_checkpoint_gets_a_hint(store, official):

@@ -171,6 +171,55 @@ def test_a_full_queue_says_busy_and_loses_nobody(batcher, shade):
         assert [len(future.result(5)) for future in futures] == [2] * 4
 
 
+class Counted(Shade):
+    """Counts what it prepares; holds whoever prepares, and fails for a poisoned picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.prepared = 0
+        self.preparing = threading.Event()
+        self.preparing.set()
+
+    def pre(self, frame):
+        self.prepared += 1
+        self.preparing.wait(10)
+        if frame.pixels[0, 0] == POISON:
+            raise BadInput("bad_frame", "cannot be prepared", hint="")
+        return super().pre(frame)
+
+
+def test_whoever_is_told_busy_has_prepared_nothing(batcher):
+    counted = Counted()
+    counted.preparing.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.encode, counted, [frame(40)] * 8)
+        wait_for(lambda: counted.prepared == 1)
+        with pytest.raises(Busy):  # its places are taken while it prepares
+            batcher.encode(counted, [frame(40)])
+        assert counted.prepared == 1
+        counted.preparing.set()
+        assert len(first.result(5)) == 8
+
+
+def test_what_cannot_be_prepared_gives_its_places_back(batcher):
+    for _ in range(2):
+        with pytest.raises(BadInput):
+            batcher.encode(Counted(), [frame(40)] * 7 + [frame(POISON)])
+    assert len(batcher.encode(Counted(), [frame(40)] * 8)) == 8
+
+
+def test_whoever_prepares_while_it_closes_is_told(batcher):
+    counted = Counted()
+    counted.preparing.clear()
+    with ThreadPoolExecutor(2) as pool:
+        asking = pool.submit(batcher.encode, counted, [frame(40)])
+        wait_for(lambda: counted.prepared == 1)
+        batcher.close()
+        counted.preparing.set()
+        with pytest.raises(Unavailable):
+            asking.result(5)
+
+
 def test_a_caller_that_gave_up_is_not_encoded_and_holds_no_place(batcher, shade):
     with ThreadPoolExecutor(8) as pool:
         first = hold_worker(shade, batcher, pool)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -13,10 +14,11 @@ from shade import frame
 from torch import nn
 
 from app.config import EncoderSettings
+from app.encoders import device as device_module
 from app.encoders.adding import add_model
 from app.encoders.base import embed
 from app.encoders.batcher import Batcher
-from app.encoders.device import DTYPES, Placement, answers, choose_placement
+from app.encoders.device import DTYPES, Placement, answers, choose_placement, free_cores
 from app.encoders.manifest import EncoderManifest
 from app.encoders.network_encoder import NetworkEncoder
 from app.encoders.registry import open_encoder
@@ -101,17 +103,17 @@ class Plain:
         return np.repeat(pixels[np.newaxis].astype(np.float32), 3, axis=0)
 
 
-def encoder_of(network, device=CPU):
+def encoder_of(network, device=CPU, threads=1):
     manifest = EncoderManifest(
         name="means", kind="means", dim=3, parameters=0, licence="none", description="", preprocess={}
     )
-    return NetworkEncoder(manifest, Plain(), network, Placement(device, "fp32"))
+    return NetworkEncoder(manifest, Plain(), network, Placement(device, "fp32", threads))
 
 
 @pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda:0"), marks=gpu)], ids=str)
 def test_a_batch_that_does_not_fit_into_memory_goes_through_in_parts(device):
     network = Means()
-    encoder = encoder_of(network, device)
+    encoder = encoder_of(network, device, threads=1)  # with more each core takes a part of its own
     batcher = Batcher([encoder], batch_size=8, queue_size=32)
     try:
         vectors = batcher.encode(encoder, [frame(level) for level in range(8)], deadline_s=10)
@@ -124,7 +126,7 @@ def test_a_batch_that_does_not_fit_into_memory_goes_through_in_parts(device):
 
 def test_one_picture_that_does_not_fit_is_told_so_without_what_torch_held():
     with pytest.raises(Unavailable) as caught:
-        encoder_of(Means()).core(np.zeros((3, 3, 4, 4), dtype=np.float32))
+        encoder_of(Means(), threads=1).core(np.zeros((3, 3, 4, 4), dtype=np.float32))
     assert caught.value.code == "no_memory"
     assert "SONOSEEK_ENCODERS__BATCH_SIZE" in caught.value.hint
     assert caught.value.__context__ is None  # its frames would keep the tensors of the pass
@@ -143,6 +145,48 @@ def test_too_little_memory_is_no_lost_device(error):
     with pytest.raises(Unavailable) as caught:
         encoder_of(Means(error), META).core(np.zeros((1, 3, 4, 4), dtype=np.float32))
     assert caught.value.code == "no_memory"
+
+
+class FirstFails(nn.Module):
+    """Raises at once for the piece with the first picture, and takes its time for the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended = 0
+
+    def forward(self, pictures):
+        if pictures[0].max() == 0:
+            raise RuntimeError("poisoned")
+        threading.Event().wait(0.1)
+        self.ended += 1
+        return pictures.mean(dim=(2, 3))
+
+
+def test_a_pass_that_fails_has_ended_on_every_core():
+    network = FirstFails()
+    pictures = np.arange(16, dtype=np.float32)[:, np.newaxis, np.newaxis, np.newaxis].repeat(3, axis=1)
+    with pytest.raises(RuntimeError, match="poisoned"):
+        encoder_of(network, threads=2).core(pictures)
+    assert network.ended == 3  # of four pieces: the next pass would share cores and memory with what is left
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({}, 64),
+    ],
+)
+def test_a_containers_limit_on_cores_is_kept(monkeypatch, tmp_path, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n", encoding="ascii")
+    monkeypatch.setattr(device_module, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(64)))
+    assert free_cores.__wrapped__() == cores
 
 
 def test_a_device_is_lost_when_it_cannot_add_any_more():

@@ -219,6 +219,17 @@ def test_without_a_length_only_a_digest_will_do(server, tmp_path):
     assert fetch(source(server), tmp_path).read_bytes() == CONTENT
 
 
+def test_a_body_without_an_end_is_left_when_it_is_too_long(server, tmp_path):
+    server.length, server.files["weights"] = False, CONTENT * 100
+    told = []
+    wanted = source(server, bytes=len(CONTENT))
+    error = refusal(wanted, tmp_path, progress=lambda _file, done, _total: told.append(done))
+    assert error.code == "wrong_length"
+    assert told[-1] <= len(CONTENT)  # what is beyond is not written
+    assert server.sent < 50 * len(CONTENT)  # nor waited for
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("headers", "says"),
     [({"Content-Type": "text/html; charset=utf-8"}, "web page"), ({"Content-Encoding": "gzip"}, "encoding")],

@@ -32,6 +32,7 @@ from app.domain import Frame, ImageFacts
 from app.encoders.adding import add_model
 from app.encoders.base import embed
 from app.encoders.device import choose_placement
+from app.encoders.dreamsim_files import open_official
 from app.encoders.registry import layout, open_encoder
 from app.encoders.weights import WeightStore, shipped_models
 from app.errors import BadInput, Misconfigured, SonoSeekError
@@ -321,6 +322,19 @@ def test_members_that_want_to_lie_elsewhere_are_never_written(store, tmp_path):
     assert install(store, tmp_path, members=members).installed
     assert not list(tmp_path.parent.rglob("escaped"))
     assert not (tmp_path / "absolute").exists()
+
+
+def test_the_authors_package_gets_the_members_that_it_knows(tmp_path):
+    member = "dino_vitb16_pretrain.pth"
+    members = {**members_of(), member: saved({"a": torch.ones(2)}), "../out": b"a", "sitecustomize.py": b"b"}
+    write_official(tmp_path / "official", members=members)
+    (tmp_path / "package").mkdir()
+    with open_official({ZIP: tmp_path / "official" / ZIP}) as official:
+        official.copy_for_package(tmp_path / "package")
+    written = {str(path.relative_to(tmp_path / "package")) for path in (tmp_path / "package").rglob("*.*")}
+    assert written == set(members) - {"../out", "sitecustomize.py"}
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "package" / member).read_bytes() == members[member]
 
 
 @pytest.mark.parametrize("size", [0, 1000, 60_000])

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from official import write_manifest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +19,7 @@ from app.encoders.device import choose_placement
 from app.encoders.processor import ProcessorTransform, preprocess_of
 from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore
-from app.errors import BadInput, Misconfigured, NotFound
+from app.errors import BadInput, Conflict, Misconfigured, NotFound
 
 BODY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
 PICTURE = {"image_size": 32, "patch_size": 8}
@@ -287,6 +289,101 @@ def test_models_that_cannot_be_built_are_refused(store, copy, changes, says):
     error = refusal(store, folder)
     assert error.code == "unsupported_model"
     assert says in error.detail
+
+
+BORROWED = {"backbone": "microsoft/resnet-50", "use_pretrained_backbone": True}
+ON_THE_FIRST_LOAD = {"use_timm_backbone": True, "backbone": "resnet50", "backbone_config": None}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "dpt", **BORROWED, "use_timm_backbone": False, "is_hybrid": False},
+        {"model_type": "detr", **ON_THE_FIRST_LOAD, "use_pretrained_backbone": True},
+        {"model_type": "dinov2", **BODY, **PICTURE, "parts": [{"deep": {"use_pretrained_backbone": True}}]},
+        {"model_type": "dinov2", **BODY, **PICTURE, "vision_config": {"backbone": "timm/resnet18"}},
+    ],
+)
+@pytest.mark.parametrize("processor", [CROP, None])
+def test_a_config_that_borrows_a_network_from_elsewhere_is_refused_without_a_connection(
+    store, copy, config, processor, monkeypatch
+):
+    monkeypatch.setattr("socket.getaddrinfo", tried)
+    monkeypatch.setattr("socket.socket.connect", tried)
+    folder = copy("dinov2")
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    if processor is None:  # then transformers guesses the processor from the config
+        (folder / "preprocessor_config.json").write_text("{}", encoding="utf-8")
+    error = refusal(store, folder)
+    assert error.code == "unsupported_model"
+    assert "from elsewhere" in error.detail
+
+
+def tried(*_arguments, **_more):
+    pytest.fail("a connection was tried")
+
+
+def test_hugging_faces_library_is_offline(store, folders):
+    import huggingface_hub
+
+    add_model(store, "mine", folders / "vit", licence="MIT", output="cls")
+    assert huggingface_hub.is_offline_mode()
+    with pytest.raises(huggingface_hub.errors.OfflineModeIsEnabled):
+        huggingface_hub.HfApi().model_info("any/model")
+
+
+def test_a_shipped_name_is_not_given_to_a_folder(tmp_path, folders):
+    write_manifest(tmp_path / "shipped", "tiny")
+    store = WeightStore(tmp_path / "installed", tmp_path / "shipped")
+    with pytest.raises(Conflict) as caught:
+        add_model(store, "mine", folders / "clip", licence="MIT", under="tiny")
+    assert caught.value.code == "name_taken"
+    assert store.names() == ["tiny"]
+
+
+def test_the_authors_code_of_a_folder_cannot_be_asked_for(store, folders):
+    error = refusal(store, folders / "clip", original=True)
+    assert (error.code, error.exit_code) == ("option_without_effect", 2)
+    assert "--original" in error.detail
+
+
+def test_a_file_of_a_folder_is_the_weights(store, copy):
+    folder = copy("clip")
+    tensors = load_file(folder / "model.safetensors")
+    other = {key: tensor + 1 for key, tensor in tensors.items()}
+    save_file(other, folder / "tuned.safetensors")
+    added = add_model(store, "tuned", folder / "tuned.safetensors", licence="MIT")
+    assert all(torch.equal(tensor, other[key]) for key, tensor in added.tensors().items())
+    assert {part["file"] for part in added.manifest.model_extra["installed_from"]} == {
+        "config.json",
+        "preprocessor_config.json",
+        "tuned.safetensors",
+    }
+    torch.save(tensors, folder / "pytorch_model.bin")
+    assert refusal(store, folder / "pytorch_model.bin").code == "files_missing"
+
+
+def test_an_installation_without_a_whole_transformers_says_so(store, folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers.image_processing_backends", None)  # as where it cannot be imported
+    with pytest.raises(Misconfigured) as caught:
+        add_model(store, "mine", folders / "clip", licence="MIT")
+    assert caught.value.code == "transformers_unusable"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}}, "size"),
+        ({"resample": 3}, "resample"),
+    ],
+)
+def test_dinov3_is_stretched_or_refused(store, copy, changes, field):
+    folder = copy("dinov3")
+    given = {**FOLDERS["dinov3"][2], **changes}
+    (folder / "preprocessor_config.json").write_text(json.dumps(given), encoding="utf-8")
+    error = refusal(store, folder)
+    assert error.code == "unsupported_processor"
+    assert f"exactly: {field}, " in error.detail
 
 
 @pytest.mark.parametrize(

@@ -253,3 +253,16 @@ def test_one_file_of_weights_is_asked_for(store, tmp_path):
     write(folder, {}, file="b.pt")
     store.remove("one")
     assert refusal(store, folder).code == "files_missing"
+
+
+def test_a_file_is_the_weights_whatever_lies_beside_it(store, tmp_path):
+    published, tuned = own_tower()[1], own_tower()[1]
+    tuned["visual.ln_post.bias"] = tuned["visual.ln_post.bias"] + 1
+    folder = write(tmp_path / "folder", tuned, file="tuned.pt")
+    write(folder, published)  # open_clip_pytorch_model.bin
+    for file, tensors in (("tuned.pt", tuned), ("open_clip_pytorch_model.bin", published)):
+        added = add_model(store, "one", folder / file, licence="MIT")
+        assert torch.equal(added.tensors()["norm.bias"], tensors["visual.ln_post.bias"])
+        assert {file, "open_clip_config.json"} == {
+            part["file"] for part in added.manifest.model_extra["installed_from"]
+        }

@@ -215,8 +215,12 @@ def test_another_size_is_another_encoder(store, official):
     large = add_model(store, "tiny", official, allow_unknown_digest=True, under="large", size=256)
     assert large.manifest.digest("fp32") != plain.manifest.digest("fp32")
     assert large.manifest.weights.sha256 == plain.manifest.weights.sha256
-    both = [embed(open_encoder(name, store), frames(1)) for name in ("tiny", "large")]
-    assert abs(both[0] - both[1]).max() > 1e-3
+    encoder = open_encoder("large", store)
+    prepared = torch.from_numpy(np.stack([encoder.pre(frame) for frame in frames()]))
+    with torch.no_grad():
+        expected = unit(theirs(official_tensors(), prepared))
+    assert prepared.shape == (2, 3, 256, 256)
+    torch.testing.assert_close(torch.from_numpy(embed(encoder, frames())), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(Misconfigured) as caught:
         add_model(store, "tiny", official, allow_unknown_digest=True, under="odd", size=100)
     assert caught.value.code == "bad_preprocess"
@@ -230,6 +234,14 @@ def test_a_network_that_no_order_of_tokens_fits_is_refused(change):
     with pytest.raises(Misconfigured) as caught:
         Sam2Shape.parse(TINY | change)
     assert caught.value.code == "bad_network"
+
+
+@pytest.mark.parametrize("change", [{"width": 32}, {"blocks": [1, 2, 2, 2]}])
+def test_tensors_of_another_network_are_refused_in_words(change):
+    weights = random_tensors(Sam2(Sam2Shape.parse(TINY)))
+    with pytest.raises(Misconfigured) as caught:
+        load_sam2(Sam2Shape.parse(TINY | change), weights, 96, Placement(torch.device("cpu"), "fp32"))
+    assert caught.value.code == "bad_weights"
 
 
 def test_the_shipped_manifests_count_what_is_served(tmp_path):

@@ -148,3 +148,11 @@ def test_a_bad_network_table_names_its_keys(fault):
         shape_of(**fault)
     assert caught.value.code == "bad_network"
     assert next(iter(fault)) in caught.value.hint
+
+
+@pytest.mark.parametrize("fault", [{"width": 64}, {"depth": 1}, {"registers": 4}])
+def test_tensors_of_another_network_are_refused_in_words(fault):
+    weights = random_tensors(ViT(shape_of()))
+    with pytest.raises(Misconfigured) as caught:
+        load_vit(shape_of(**fault), weights, SIDE, choose_placement("cpu", "fp32"))
+    assert caught.value.code == "bad_weights"

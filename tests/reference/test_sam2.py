@@ -69,5 +69,5 @@ def test_what_is_wrong_is_seen(frames, scratch, record):
         "positions of the windows turned over",
         bench.variant("turned", tensors={position: tensors[position].flip(2)}, preprocess=at_side),
     )
-    wrong("another size", bench.variant("other", preprocess={"size": 2 * SIDE}))
+    wrong("cropped, not stretched", bench.variant("other", preprocess={**at_side, "fit": "crop", "resize": SIDE}))
     wrong("another colour", bench.variant("colour", preprocess={**at_side, "mean": [0.5, 0.5, 0.5]}))

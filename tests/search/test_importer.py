@@ -1,14 +1,19 @@
 """Importing manifests through the whole service."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.config import Settings
 from app.domain import Labels
+from app.encoders.weights import shipped_models
+from app.errors import Misconfigured
 from app.images.phantom import draw_phantoms, phantom_dicom
 from app.library.manifest import read_manifest, read_taxonomy
+from app.wiring import running_service
 
 
 def manifest_of(folder, rows, columns=("path", "patient_id", "external_id", "organ", "diagnoses")):
@@ -189,3 +194,16 @@ def test_a_manifest_of_bad_rows_leaves_no_library(service, folder):
     report = run(service, manifest_of(folder, [("missing.png", "", "", "", "")]))
     assert len(report.bad) == 1
     assert service.catalogue.names() == []
+
+
+@pytest.mark.parametrize("names", [("resnet-us", "twin"), ("resnet-us", "resnet-us")])
+def test_two_encoders_of_one_digest_are_refused_before_any_import_fails(tmp_path, names):
+    twin = tmp_path / "models" / "twin"
+    shutil.copytree(shipped_models() / "resnet-us", twin)
+    text = (twin / "manifest.toml").read_text(encoding="utf-8")
+    (twin / "manifest.toml").write_text(text.replace('name = "resnet-us"', 'name = "twin"', 1), encoding="utf-8")
+    settings = Settings(data=tmp_path / "data", models=tmp_path / "models", encoders={"names": names})
+    with pytest.raises(Misconfigured) as caught, running_service(settings):
+        pass
+    assert caught.value.code == "same_encoder_twice"
+    assert " and ".join(names) in caught.value.hint
