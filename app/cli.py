@@ -24,6 +24,7 @@ from app.terminal import (
     print_search,
     print_unexpected,
     progress_bar,
+    score_text,
     stage_progress,
 )
 from app.version import VERSION
@@ -169,7 +170,7 @@ def compare(
         return
     out.print(f"distance {body.distance:.4f}, similarity {body.similarity:.4f} ({body.encoder.name})")
     for name, value in body.scores.items():
-        out.print(f"{name}: {body.unavailable.get(name, '') if value is None else f'{value:.4g}'}")
+        out.print(f"{name}: {body.unavailable.get(name, '') if value is None else score_text(value)}")
 
 
 @app.command()

@@ -125,6 +125,14 @@ def print_search(body: SearchBody) -> None:
         out.print(f"  note: {text}")
 
 
+def score_text(score: object) -> str:
+    """A score as a number, or each of its numbers by name."""
+    if isinstance(score, float | int):
+        return f"{score:.4g}"
+    numbers = vars(score)
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+
+
 def print_libraries(libraries: list[LibraryListBody]) -> None:
     """The libraries as a table."""
     table = Table(box=None, pad_edge=False)

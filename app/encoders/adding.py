@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.encoders.describe import DESCRIBED_KINDS, describe_folder, folder_files, recognise
 from app.encoders.manifest import EncoderManifest, SourceFile
@@ -13,6 +13,9 @@ from app.encoders.weights import WeightsFolder, WeightStore, sha256_of
 from app.errors import BadInput, BadRequest, Conflict
 
 _PACKAGE = "-package"  # kinds that end so are served through the authors' code
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def add_model(
@@ -58,7 +61,7 @@ def add_model(
             "installed_from": installed,
         }
     )
-    return store.install(stored, convert(stored, files))
+    return store.install(stored, _checked(convert(stored, files), name))
 
 
 def add_folder(
@@ -81,7 +84,7 @@ def add_folder(
     changes = {"preprocess": _changed(described.preprocess, fit, size), "installed_from": installed}
     stored = described.model_copy(update=changes)
     kept = {"config.json": files["config.json"].read_bytes()} if "config.json" in files else {}
-    return store.install(stored, convert(stored, files), kept)
+    return store.install(stored, _checked(convert(stored, files), name), kept)
 
 
 def _refuse_taken(store: WeightStore, name: str, under: str | None) -> None:
@@ -101,6 +104,21 @@ def _refuse_idle(options: Mapping[str, object], where: str) -> None:
             f"{' and '.join(given)} would change nothing for {where}",
             hint="leave it out",
         )
+
+
+def _checked(tensors: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
+    """Weights that can give an embedding: all numbers finite, not all zero. Raises BadInput ``useless_weights``."""
+    numbers = {key: tensor for key, tensor in tensors.items() if tensor.is_floating_point()}
+    broken = [key for key, tensor in numbers.items() if not tensor.isfinite().all()]
+    if broken or (numbers and not any(tensor.any() for tensor in numbers.values())):
+        raise BadInput(
+            "useless_weights",
+            f"the weights of {name} hold values that are no numbers: {', '.join(broken[:4])}"
+            if broken
+            else f"all weights of {name} are zero",
+            hint="the file is damaged or was never trained: fetch the official one",
+        )
+    return tensors
 
 
 def _is_described(store: WeightStore, name: str, path: Path) -> bool:

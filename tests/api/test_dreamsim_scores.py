@@ -1,5 +1,7 @@
 """DreamSim scores over HTTP, with tiny towers in the place of the real ones."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,14 +15,19 @@ from app.wiring import running_service
 
 
 @pytest.fixture(scope="module")
-def client(phantoms, tmp_path_factory):
+def enrolled(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("http")
     encoders = EncoderSettings(threads=1)
     settings = Settings(data=folder / "data", models=install_tiny_dreamsim(folder), encoders=encoders)
     manifest = read_manifest(phantoms / "manifest.csv")
     with running_service(settings) as service:
         service.importer.run("demo", replace(manifest, rows=manifest.rows[:8]))
-    with running_client(settings) as client:
+    return settings
+
+
+@pytest.fixture(scope="module")
+def client(enrolled):
+    with running_client(enrolled) as client:
         yield client
 
 
@@ -45,6 +52,17 @@ def test_compare_gives_the_score_too(client, query_file):
     body = client.post("/compare", files={"a": ("a.png", picture), "b": ("b.png", picture)}).json()
     assert body["scores"]["dreamsim"]["distance"] == pytest.approx(0, abs=1e-6)
     assert body["unavailable"] == {}
+
+
+def test_compare_prints_the_score_at_the_command_line(enrolled, query_file):
+    environment = {
+        "SONOSEEK_DATA": str(enrolled.data),
+        "SONOSEEK_MODELS": str(enrolled.models),
+        "PATH": "/usr/bin:/bin",
+    }
+    command = [sys.executable, "-m", "app", "compare", str(query_file), str(query_file)]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "dreamsim: distance 0, similarity 1" in printed
 
 
 def test_both_encoders_are_listed(client):

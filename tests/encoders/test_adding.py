@@ -196,6 +196,17 @@ def test_a_disk_without_room_leaves_the_store_as_it_was(store, official):
     assert (contents(store.find("tiny").folder.parent), store.find("tiny").manifest) == before
 
 
+@pytest.mark.parametrize(("factor", "says"), [(float("nan"), "no numbers: cls_token"), (0.0, "all weights")])
+def test_weights_that_can_give_no_embedding_are_refused(store, official, factor, says):
+    before = add_model(store, "tiny", official, allow_unknown_digest=True).manifest
+    torch.save({key: value * factor for key, value in torch.load(official).items()}, official)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert caught.value.code == "useless_weights"
+    assert says in caught.value.detail
+    assert store.find("tiny").manifest == before
+
+
 def test_text_is_no_pickle(store, tmp_path):
     (tmp_path / "page.pth").write_text("<html>your proxy says no</html>", encoding="utf-8")
     with pytest.raises(BadInput) as caught:
