@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from local_server import free_port, is_ready
 
 from app.config import EncoderSettings, Settings
 from app.domain import Frame, ImageFacts
@@ -266,23 +266,6 @@ def report(result):
     print(
         f"requests/s: {result['requests_per_s']}, {100 * result['share_of_best_batch']:.0f} % of the best batch alone"
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def is_ready(port):
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import uvicorn
+from local_server import free_port, is_ready
 
 from app.config import Settings
 from app.library.manifest import read_manifest
@@ -143,23 +143,6 @@ def report(result):
         if isinstance(values, dict):
             print(f"| {name} | {values['p50']} | {values['p99']} |")
     print(f"\nwhole request / (read + encode bare), p50: {result['search']['ratio of p50']}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def is_ready(port):
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/health/ready")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

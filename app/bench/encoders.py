@@ -129,6 +129,7 @@ def _machine_and_row(order: Order) -> tuple[dict[str, object], Row]:
     folder = WeightStore(order.models).find(order.encoder)
     is_random = order.random_weights and not folder.installed
     encoder = open_folder(RandomWeights(folder.folder, folder.manifest) if is_random else folder, placement)
+    placement = choose_placement(order.device, encoder.precision, order.threads)  # some know one only
     batch = _batch_of(encoder, max(order.batches))
     encoder.core(batch[:1])
     start_s = time.time() - order.born

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from app.errors import BadInput
+from app.errors import BadInput, Misconfigured
 
 _ZIP, _PICKLE = b"P", b"\x80"  # the first byte of a container, new and old
 _SHOWN = 8  # keys named in an error
@@ -77,6 +77,18 @@ def check_layout(
             hint="take the official file that belongs to this name: docs/models.md lists them",
         )
     return {key: tensors[key].float() for key in expected}
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a blank network its tensors; raises Misconfigured ``bad_weights`` where they are not all of its own."""
+    try:
+        network.load_state_dict(dict(tensors), strict=True, assign=True)
+    except RuntimeError:
+        raise Misconfigured(
+            "bad_weights",
+            "the weight file does not hold the tensors of the network that its manifest describes",
+            hint="install the weights again: sonoseek models fetch NAME, or sonoseek models add NAME PATH",
+        ) from None
 
 
 def named_faults(faults: Mapping[str, list[str]]) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.encoders.checkpoint import check_layout, read_checkpoint, state_dict
+from app.encoders.checkpoint import check_layout, fill, read_checkpoint, state_dict
 from app.encoders.device import Placement
 from app.encoders.float_transform import FloatTransform
 from app.encoders.manifest import EncoderManifest
@@ -130,14 +130,7 @@ def load_sam2(shape: Sam2Shape, tensors: Mapping[str, Tensor], side: int, placem
     """
     _check_side(side)
     network = _blank(shape)
-    try:
-        network.load_state_dict(dict(tensors), strict=True, assign=True)
-    except RuntimeError:
-        raise Misconfigured(
-            "bad_weights",
-            "the weight file does not hold the tensors of the network that its manifest describes",
-            hint="install the weights again: sonoseek models fetch NAME, or sonoseek models add NAME PATH",
-        ) from None
+    fill(network, tensors)
     network.to(placement.device).image_encoder.trunk.make_ready(side, placement)
     return network
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.encoders.checkpoint import fill
 from app.encoders.device import Placement
 from app.encoders.linear import Activation, Linear
 from app.encoders.table import ManifestTable
@@ -272,14 +273,7 @@ def load_vit(shape: ViTShape, tensors: Mapping[str, Tensor], side: int, placemen
     """
     check_side(shape, side)
     network = blank_vit(shape)
-    try:
-        network.load_state_dict(dict(tensors), strict=True, assign=True)
-    except RuntimeError:
-        raise Misconfigured(
-            "bad_weights",
-            "the weight file does not hold the tensors of the network that its manifest describes",
-            hint="install the weights again: sonoseek models fetch NAME, or sonoseek models add NAME PATH",
-        ) from None
+    fill(network, tensors)
     network.pos_embed = nn.Parameter(positions_for(network.pos_embed, side // shape.patch, shape.positions))
     network.to(placement.device).make_ready(placement)
     return network
