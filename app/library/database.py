@@ -1,18 +1,19 @@
-"""Opening the database: pragmas, transactions, migrations."""
+"""Opening the database, SQLite or PostgreSQL: connections, snapshots, migrations."""
 
-import sqlite3
-import time
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import Misconfigured
+from app.errors import Misconfigured, SonoSeekError
+from app.library import sqlite
+from app.library.faults import name_faults
 
 _POOL = 32  # a connection per thread that may ask for one
 _PATIENCE_S = 15.0  # how long a process waits for another one's write
-HEAD = "0001"
+_MIGRATING = 7_640_211  # any number that nobody else locks in the same PostgreSQL database
+HEAD = "0003"
 """The newest migration. Kept here so that a start with an up-to-date database need not import Alembic."""
 
 
@@ -20,69 +21,78 @@ class NewerDatabase(Exception):
     """The database was made by migrations that this version does not have."""
 
 
-def open_database(url: str) -> Engine:
-    """Connect and bring the tables up to date; raises Misconfigured ``database_unusable``."""
+def open_database(url: str, *, patience_s: float = _PATIENCE_S) -> Engine:
+    """Connect and bring the tables up to date; raises Misconfigured, with a code and a hint by cause.
+
+    ``patience_s`` is how long one waits for another process's write.
+    """
     try:
-        # Parameters hold labels and keys: they are no business of an error's text.
-        engine = create_engine(url, pool_size=_POOL, max_overflow=_POOL, hide_parameters=True)
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
-        _migrate(engine)
-    except (SQLAlchemyError, OSError, ImportError, TypeError, NewerDatabase) as error:
+        return _up_to_date(_engine(make_url(url), patience_s))
+    except Misconfigured:
+        raise
+    except SonoSeekError as error:
+        raise Misconfigured(error.code, error.detail, hint=error.hint) from error
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            "driver_missing",
+            f"the database's driver is not installed ({error.name})",
+            hint="for PostgreSQL: pip install 'sonoseek[postgres]'",
+        ) from error
+    except (SQLAlchemyError, OSError, TypeError, NewerDatabase) as error:
         raise Misconfigured(
             "database_unusable",
             f"the database cannot be opened ({type(error).__name__})",
             hint="check that the data directory exists, is writable and is not damaged, that no newer version "
             "of SonoSeek made the database, and SONOSEEK_LIBRARY__DATABASE_URL where it is set",
         ) from error
+
+
+def writing(engine: Engine) -> Engine:
+    """The same connections for transactions that write.
+
+    SQLite takes the write lock at their beginning. PostgreSQL locks rows as they are asked for, so each statement
+    must see what was committed before it: the snapshot of a reader would make it fail instead.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(writes=True)
+    return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def _engine(url: URL, patience_s: float) -> Engine:
+    # Parameters hold labels and keys: they are no business of an error's text.
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(sqlite.prepare_place(url), pool_size=_POOL, max_overflow=_POOL, hide_parameters=True)
+        sqlite.listen(engine, patience_s)
+    else:
+        engine = create_engine(
+            url,
+            pool_size=_POOL,
+            max_overflow=_POOL,
+            pool_pre_ping=True,  # the server may have been started anew
+            isolation_level="REPEATABLE READ",  # all reads of one answer see one version
+            hide_parameters=True,
+        )
+    name_faults(engine)
     return engine
 
 
-def _prepare_sqlite(engine: Engine) -> None:
-    database = make_url(str(engine.url)).database
-    if database:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver must not open transactions by itself: it opens none for SELECT,
-        # and two reads of one answer could then see two versions.
-        connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000:.0f}")
-        _use_write_ahead_log(connection)
-        for pragma in (
-            "synchronous=NORMAL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-            "mmap_size=268435456",  # canvases are read without a copy through the page cache
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch the journal mode, which SQLite refuses at once, whatever the busy time-out, while another writes."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
+def _up_to_date(engine: Engine) -> Engine:
+    try:
+        _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 def _migrate(engine: Engine) -> None:
     with engine.connect() as connection:
         if _revision(connection) == HEAD:
             return
-    # Several processes may start on an empty directory: one holds the write lock, the others look again.
-    with engine.execution_options(writes=True).begin() as connection:
+    # Several processes may start on an empty database: one holds the lock, the others look again.
+    with writing(engine).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MIGRATING})
         if _revision(connection) != HEAD:
             _upgrade(connection)
 

@@ -1,13 +1,16 @@
 """The stored frames: one PNG per reference, written whole or not at all."""
 
 import os
+import shutil
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from app.errors import Misconfigured
+from app.library.faults import named_file_faults
 
 _ORPHAN_AGE_S = 3600
 
@@ -23,15 +26,28 @@ class FrameFiles:
         return self._root / reference_id[:2] / f"{reference_id}.png"
 
     def write(self, reference_id: str, png: bytes) -> None:
-        """Store a frame: temporary name, fsync, rename."""
+        """Store a frame: temporary name, fsync, rename; raises StorageFull or Unavailable ``read_only``."""
         path = self.path(reference_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A random name: two containers on one volume may have equal process ids.
-        with NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(png)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
+        with named_file_faults():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_whole(path, png)
+
+    @contextmanager
+    def replacing(self, reference_id: str, png: bytes) -> Iterator[None]:
+        """Store another frame of a reference; the old one comes back where the block fails."""
+        path = self.path(reference_id)
+        kept = path.with_name(f"{reference_id}.{uuid.uuid4().hex}.tmp")
+        with suppress(FileNotFoundError), named_file_faults():
+            _keep(path, kept)
+        try:
+            self.write(reference_id, png)
+            yield
+        except BaseException:
+            with suppress(FileNotFoundError):
+                kept.replace(path)
+                kept.unlink(missing_ok=True)  # two names of one file: then renaming does nothing
+            raise
+        kept.unlink(missing_ok=True)
 
     def read(self, reference_id: str) -> bytes:
         """The PNG of a reference; raises Misconfigured ``frame_missing``."""
@@ -44,10 +60,32 @@ class FrameFiles:
                 hint="restore the data directory from a backup, or enrol the image again",
             ) from None
 
+    @contextmanager
+    def taking_away(self, reference_ids: Sequence[str]) -> Iterator[None]:
+        """Remove the frames of some references; they come back where the block fails."""
+        aside: dict[Path, Path] = {}
+        try:
+            with named_file_faults():
+                for path in map(self.path, reference_ids):
+                    if path.exists():
+                        kept = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
+                        aside[path] = path.rename(kept)
+            yield
+        except BaseException:
+            for path, kept in aside.items():
+                with suppress(FileNotFoundError):
+                    kept.rename(path)
+            raise
+        self.delete(reference_ids)
+
     def delete(self, reference_ids: Iterable[str]) -> None:
-        """Remove the frames of some references."""
-        for reference_id in reference_ids:
-            self.path(reference_id).unlink(missing_ok=True)
+        """Remove the frames of some references, and what interrupted writers left of them."""
+        with named_file_faults():
+            for reference_id in reference_ids:
+                path = self.path(reference_id)
+                path.unlink(missing_ok=True)
+                for left in path.parent.glob(f"{reference_id}.*.tmp"):
+                    left.unlink(missing_ok=True)
 
     def sweep(self, known: set[str]) -> int:
         """Delete frames without a row, left by a crash; returns how many.
@@ -57,8 +95,41 @@ class FrameFiles:
         limit = time.time() - _ORPHAN_AGE_S
         swept = 0
         for path in self._root.glob("*/*"):
-            with suppress(FileNotFoundError):  # a writer has just renamed it
+            with suppress(OSError):  # a writer has just renamed it, or the directory is read-only
                 if (path.suffix == ".tmp" or path.stem not in known) and path.stat().st_mtime < limit:
                     path.unlink()
                     swept += 1
         return swept
+
+
+def _keep(path: Path, kept: Path) -> None:
+    try:
+        kept.hardlink_to(path)  # a second name takes no room, even on a full disk
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without second names
+        shutil.copyfile(path, kept)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    # A random name: two containers on one volume may have equal process ids.
+    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.stem}.", suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    _sync_names(path.parent)
+
+
+def _sync_names(folder: Path) -> None:
+    """A new name survives a power cut only when its directory has been written."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,14 @@ _NAMESPACE = uuid.UUID("6f1f3a5e-52a5-5c0e-9e0b-6d5a1f0c7b11")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def is_library_name(name: str) -> bool:
+    """Whether a name can stand in an address and a file name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_library_name(name: str) -> None:
     """Raise BadInput ``bad_library_name`` for what could not stand in an address or a file name."""
-    if not _NAME.fullmatch(name):
+    if not is_library_name(name):
         raise BadInput(
             "bad_library_name",
             "a library's name is made of 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with none of . _ -",
@@ -91,6 +97,21 @@ class LabelChange:
     labels: Labels
 
 
+class StoredCanvas(NamedTuple):
+    """The canvas (256, 256) of a reference with its histogram (256), and the version when it last changed."""
+
+    canvas: Pixels
+    histogram: NDArray[np.int64]
+    version: int
+
+
+class Edition(NamedTuple):
+    """One state of a library: ``uid`` tells it from one of the same name that was deleted, ``version`` grows."""
+
+    uid: str
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class LibraryInfo:
     """A library at one version."""
@@ -98,3 +119,9 @@ class LibraryInfo:
     name: str
     version: int
     size: int
+    uid: str
+
+    @property
+    def edition(self) -> Edition:
+        """Which state of the library this is."""
+        return Edition(self.uid, self.version)

@@ -8,18 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import LABEL_KINDS, Box, ImageFacts, Labels, Pixels, RegionSource
-from app.library.reference import NewReference, Reference, identity_of
+from app.domain import LABEL_KINDS, Box, ImageFacts, Labels, RegionSource
+from app.library.reference import NewReference, Reference, StoredCanvas, identity_of
 from app.library.tables import CanvasRow, EmbeddingRow, LabelHistoryRow, ReferenceRow, Table
+
+ONE_LABEL = ("organ", "organ_group", "plane")
+"""The kinds of which a reference has at most one label; a column of text each."""
+
+MANY_LABELS = ("diagnoses", "diagnosis_groups", "findings")
+"""The kinds of which a reference has any number; a JSON list each."""
 
 
 def new_rows(
-    library_id: int, ids: Sequence[str], new: Sequence[NewReference], actor: str
+    library_id: int, version: int, ids: Sequence[str], new: Sequence[NewReference], actor: str
 ) -> list[tuple[type[Table], list[dict[str, Any]]]]:
-    """The rows of some references, table by table, parents first."""
+    """The rows of some references that come with a version of their library, table by table, parents first."""
     pairs = list(zip(ids, new, strict=True))
     return [
-        (ReferenceRow, [_reference_values(library_id, key, item) for key, item in pairs]),
+        (ReferenceRow, [{**_reference_values(library_id, key, item), "version": version} for key, item in pairs]),
         (CanvasRow, [canvas_values(key, item) for key, item in pairs]),
         (EmbeddingRow, [values for key, item in pairs for values in embedding_values(key, item)]),
         (
@@ -103,9 +109,10 @@ def vector_bytes(vector: NDArray[np.float32]) -> bytes:
     return vector.astype("<f4").tobytes()
 
 
-def canvas_of(canvas: bytes, histogram: bytes) -> tuple[Pixels, NDArray[np.int64]]:
-    """The canvas (256, 256) and its histogram (256) from their stored bytes."""
-    return np.frombuffer(canvas, dtype=np.uint8).reshape(256, 256), np.frombuffer(histogram, dtype="<i8")
+def stored_canvas(canvas: bytes, histogram: bytes, version: int) -> StoredCanvas:
+    """A canvas and its histogram from their stored bytes."""
+    pixels = np.frombuffer(canvas, dtype=np.uint8).reshape(256, 256)
+    return StoredCanvas(pixels, np.frombuffer(histogram, dtype="<i8"), version)
 
 
 def reference_of(row: ReferenceRow, library: str) -> Reference:

@@ -1,0 +1,128 @@
+"""Look-ups that all queries share, and the lock that keeps versions in order."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.library.reference import LibraryInfo
+from app.library.tables import LibraryRow, ReferenceRow, RemovalRow
+
+_PARAMETERS = 10_000
+
+
+def library_row(session: Session, name: str) -> LibraryRow:
+    """A library's row; raises NotFound ``unknown_library``."""
+    row = session.scalar(select(LibraryRow).where(LibraryRow.name == name))
+    if row is None:
+        known = session.scalars(select(LibraryRow.name).order_by(LibraryRow.name)).all()
+        raise NotFound(
+            "unknown_library",
+            "there is no library of that name",
+            hint=f"libraries are: {', '.join(known)}" if known else "enrol one first: sonoseek enrol NAME MANIFEST",
+        )
+    return row
+
+
+def reference_row(session: Session, key: str) -> ReferenceRow:
+    """A reference's row; raises NotFound ``unknown_reference``."""
+    row = session.get(ReferenceRow, key)
+    if row is None:
+        raise unknown_reference()
+    return row
+
+
+def unknown_reference() -> NotFound:
+    """What a caller is told whose reference is not there, or no longer."""
+    return NotFound(
+        "unknown_reference",
+        "there is no reference with that id",
+        hint="ids come from a search or from an enrolment's map file",
+    )
+
+
+def created(session: Session, name: str, taxonomy: dict[str, Any]) -> bool:
+    """Create a library; False where there is one of that name."""
+    if session.scalar(select(LibraryRow.id).where(LibraryRow.name == name)) is not None:
+        return False
+    try:
+        with session.begin_nested():
+            session.add(LibraryRow(name=name, taxonomy=taxonomy))
+    except IntegrityError:  # another was first
+        return False
+    return True
+
+
+def locked_library(session: Session, name: str) -> LibraryRow:
+    """A library's row, locked until the transaction ends; raises NotFound ``unknown_library``.
+
+    Whoever changes anything of a library takes this first: versions are then committed in their order.
+    """
+    found = select(LibraryRow).where(LibraryRow.name == name).with_for_update()
+    row = session.scalar(found.execution_options(populate_existing=True))
+    return row if row is not None else library_row(session, name)  # which says what there is
+
+
+def locked_reference(session: Session, key: str) -> tuple[LibraryRow, ReferenceRow]:
+    """A reference's row and its library's, locked; raises NotFound ``unknown_reference``."""
+    library = _locked(session, reference_row(session, key).library_id)
+    row = session.get(ReferenceRow, key, populate_existing=True)  # another may have removed it before the lock
+    if row is None:
+        raise unknown_reference()
+    return library, row
+
+
+def remove_rows(session: Session, library_id: int, keys: Sequence[str]) -> list[str]:
+    """Remove references of one library with all that hangs on them; returns the ids of those that were there."""
+    library = _locked(session, library_id)
+    there = [
+        key
+        for some in _portions(keys)
+        for key in session.scalars(
+            select(ReferenceRow.id).where(ReferenceRow.library_id == library_id, ReferenceRow.id.in_(some))
+        )
+    ]
+    if there:
+        library.version += 1
+        for some in _portions(there):
+            session.execute(delete(ReferenceRow).where(ReferenceRow.id.in_(some)))
+        values = {"library_id": library_id, "version": library.version}
+        session.execute(insert(RemovalRow), [{**values, "reference_id": key} for key in there])
+    return there
+
+
+def hold_writers(session: Session) -> None:
+    """Keep every other writer of any library waiting until the transaction ends."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE libraries IN EXCLUSIVE MODE"))  # SQLite's write lock is held already
+
+
+def ids_there(session: Session, keys: Sequence[str]) -> set[str]:
+    """Which of some ids belong to references."""
+    return {
+        key
+        for some in _portions(keys)
+        for key in session.scalars(select(ReferenceRow.id).where(ReferenceRow.id.in_(some)))
+    }
+
+
+def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids, so many at a time as a statement may have parameters in every database."""
+    return (keys[start : start + _PARAMETERS] for start in range(0, len(keys), _PARAMETERS))
+
+
+def _locked(session: Session, library_id: int) -> LibraryRow:
+    found = select(LibraryRow).where(LibraryRow.id == library_id).with_for_update()
+    row = session.scalar(found.execution_options(populate_existing=True))
+    if row is None:
+        raise unknown_reference()
+    return row
+
+
+def info_of(session: Session, row: LibraryRow) -> LibraryInfo:
+    """A library with its size."""
+    size = session.scalar(select(func.count()).where(ReferenceRow.library_id == row.id)) or 0
+    return LibraryInfo(row.name, row.version, size, row.uid)
