@@ -1,6 +1,8 @@
 """The commands ``sonoseek bench ...``."""
 
 import json
+import os
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +14,8 @@ from app.terminal import err, out
 
 if TYPE_CHECKING:
     from app.bench.encoders import Row
+    from app.domain import Vectors
+    from app.encoders.weights import WeightStore
 
 bench = typer.Typer(no_args_is_help=True, help="How fast this machine is.")
 
@@ -36,9 +40,9 @@ def bench_encoders(
     from app.encoders.weights import WeightStore
 
     chosen, sizes = _precisions(precisions), _sizes(batches)
+    _refuse_unwritable(json_file)
     settings = current_settings()
-    store = WeightStore(settings.models_dir)
-    names = encoders.split(",") if encoders else [name for name in store.names() if store.find(name).installed]
+    names = encoders.split(",") if encoders else _installed(WeightStore(settings.models_dir))
     machine, rows = measure_encoders(
         names,
         chosen,
@@ -54,6 +58,93 @@ def bench_encoders(
     if json_file:
         document = {"machine": machine, "rows": [asdict(row) for row in rows]}
         json_file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _installed(store: "WeightStore") -> list[str]:
+    broken = store.broken()
+    return [name for name in store.names() if name not in broken and store.find(name).installed]
+
+
+def _refuse_unwritable(file: Path | None) -> None:
+    """A measurement takes minutes: whether its result can be written is told before."""
+    if file is None:
+        return
+    place = file if file.exists() else file.parent
+    if file.is_dir() or not file.parent.is_dir() or not os.access(place, os.W_OK):
+        raise typer.BadParameter(f"--json cannot write {file}: name a file in a folder that exists and can be written")
+
+
+@bench.command("search")
+def bench_search(
+    n: Annotated[str, typer.Option("--n", help="Numbers of vectors, comma separated.")] = "15000",
+    dim: Annotated[str, typer.Option(help="Lengths of synthetic vectors, comma separated.")] = "384",
+    engines: Annotated[str | None, typer.Option(help="Comma separated; all of them.")] = None,
+    k: Annotated[str, typer.Option(help="Numbers of neighbours, comma separated.")] = "10",
+    data: Annotated[
+        str, typer.Option(help="synthetic, real, real-isotropic; the real ones need --manifest.")
+    ] = "synthetic",
+    manifest: Annotated[
+        Path | None, typer.Option(help="Images whose embeddings are repeated with jitter.", exists=True, dir_okay=False)
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="Which encoder embeds them.")] = "resnet-us",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write machine and rows there.")] = None,
+    append: Annotated[bool, typer.Option("--append", help="Keep other rows that the JSON file holds.")] = False,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw all rows there, as PNG or SVG.")] = None,
+) -> None:
+    """Time ways to search against a plain scan, each in a process of its own with one thread."""
+    from app.bench.search import measure_search, sets_of
+    from app.bench.search_data import DATA
+    from app.bench.search_file import SearchFile, describe_search_machine
+    from app.bench.search_rivals import RIVALS
+    from app.bench.search_table import figure_class, markdown, plot
+
+    names = _names(engines, RIVALS, "--engines")
+    sizes, lengths, counts = (_numbers(text, name) for text, name in ((n, "--n"), (dim, "--dim"), (k, "--k")))
+    if counts[-1] > sizes[0]:
+        raise typer.BadParameter("--k is at most the least --n")
+    kinds = _names(data, DATA, "--data")
+    _refuse_unwritable(json_file)
+    if plot_file:
+        figure_class()
+    real = _real_vectors(kinds, manifest, encoder)
+    report = SearchFile.read(json_file) if append and json_file else SearchFile()
+    report.machine = describe_search_machine()
+    sets = sets_of(kinds, sizes, lengths, real)
+    for floor, rows in measure_search(sets, names, counts, real=real, progress=lambda what: err.print(what)):
+        report.add(floor, rows)
+        if json_file:
+            report.write(json_file)
+    out.print(", ".join(f"{key} {value}" for key, value in report.machine.items()))
+    out.print("\n" + markdown(report.rows, report.floors))
+    if plot_file:
+        plot(report.rows, report.floors, plot_file)
+
+
+def _real_vectors(kinds: list[str], manifest: Path | None, encoder: str) -> "Vectors | None":
+    from app.bench.search_data import embedded
+
+    if kinds == ["synthetic"]:
+        return None
+    if manifest is None:
+        raise typer.BadParameter("--data real and real-isotropic need --manifest")
+    return embedded(manifest, encoder, current_settings().models_dir)
+
+
+def _names(text: str | None, known: Collection[str], option: str) -> list[str]:
+    names = text.split(",") if text else list(known)
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"{option} knows {', '.join(known)}, not {', '.join(unknown)}")
+    return names
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = sorted({int(number) for number in text.split(",")})
+    except ValueError:
+        numbers = [0]
+    if numbers[0] < 1:
+        raise typer.BadParameter(f"{option} takes whole numbers from 1, comma separated")
+    return numbers
 
 
 def _precisions(text: str) -> list[str]:

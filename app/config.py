@@ -52,6 +52,9 @@ class ServerSettings(_Room):
     body_min_rate: int = Field(64 * 1024, gt=0, description="Bytes per second that a body must reach after that.")
     permits: int = Field(32, gt=0, description="Requests with a body that may be in work at once; more get 429.")
     deadline_s: float = Field(60.0, gt=0, description="Seconds that one image may wait for the encoder.")
+    writes: bool = Field(
+        True, description="Whether libraries may be changed over HTTP; shows in /version, and the page follows it."
+    )
 
 
 class SecuritySettings(_Room):
@@ -67,8 +70,60 @@ class SecuritySettings(_Room):
 class IndexSettings(_Room):
     """The search engine."""
 
-    engine: Literal["exact", "kdtree", "kdtree-raw", "balltree"] = Field(
-        "exact", description="Engine that answers searches: exact, kdtree, kdtree-raw or balltree; all are exact."
+    engine: Literal["exact", "kdtree", "kdtree-raw", "balltree", "qdrant"] = Field(
+        "exact",
+        description="Engine that answers searches: exact, kdtree, kdtree-raw and balltree are exact and in this "
+        "process; qdrant is a server, see SONOSEEK_QDRANT__URL.",
+    )
+
+
+class QdrantSettings(_Room):
+    """The server or cluster behind the engine qdrant; nothing else reaches for it. docs/scale.md says how to choose."""
+
+    url: str | None = Field(
+        None, description="Address of Qdrant, as https://qdrant.example:6333, or :memory: for a trial."
+    )
+    api_key_file: Path | None = Field(None, description="File with the key that Qdrant wants.")
+    grpc: bool = Field(True, description="Speak gRPC where Qdrant can, which is faster; false: HTTP only.")
+    grpc_port: int = Field(6334, ge=1, le=65535, description="Port of Qdrant's gRPC interface.")
+    timeout_s: int = Field(5, ge=1, description="Seconds that one question may take.")
+    write_timeout_s: int = Field(60, ge=1, description="Seconds that one batch of changes may take.")
+    attempts: int = Field(4, ge=1, description="How often a call is tried before it has failed.")
+    retry_s: float = Field(10.0, gt=0, description="Seconds after which a call is not tried again.")
+    batch_size: int = Field(256, ge=1, le=10_000, description="References sent at once.")
+    shards: int | None = Field(
+        None, ge=1, description="Shards of a new collection; default is Qdrant's own, one for each node."
+    )
+    replicas: int = Field(
+        1, ge=1, description="Copies of every shard of a new collection; 2 survive the loss of a node."
+    )
+    write_consistency: int = Field(
+        1, ge=1, description="Copies that must have taken a change before it counts, at most as many as there are."
+    )
+    read_consistency: Literal["one", "majority", "quorum", "all"] = Field(
+        "one", description="How many copies a search asks: one, or majority, quorum or all as Qdrant means them."
+    )
+    quantisation: Literal["none", "int8"] = Field(
+        "none", description="int8 keeps a quarter-size copy of the vectors in memory for the search; none keeps none."
+    )
+    quantile: float = Field(
+        0.99, ge=0.5, le=1.0, description="Share of the values that int8 resolves; the others are cut off."
+    )
+    oversampling: float = Field(
+        2.0, ge=1.0, description="How many times k are taken by int8 and then measured by whole vectors."
+    )
+    overfetch: float = Field(2.0, ge=1.0, description="How many times k are fetched, to be measured here in float64.")
+    vectors_on_disk: bool = Field(False, description="Leave whole vectors on disk, for instance beside int8.")
+    payload_on_disk: bool = Field(True, description="Leave labels on disk; their index stays in memory.")
+    graph_on_disk: bool = Field(False, description="Leave the HNSW graph on disk.")
+    hnsw_m: int = Field(16, ge=4, le=256, description="Edges of each node of the HNSW graph.")
+    hnsw_ef_construct: int = Field(
+        200, ge=4, description="Candidates looked at for each edge while the graph is built."
+    )
+    hnsw_ef: int = Field(256, ge=1, description="Candidates looked at while searching; more find more and take longer.")
+    exact: bool = Field(False, description="Measure every vector in every search instead of following the graph.")
+    exact_below: int = Field(
+        100_000, ge=0, description="The same where no more than so many references can be seen by a search."
     )
 
 
@@ -141,6 +196,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     security: SecuritySettings = SecuritySettings()
     index: IndexSettings = IndexSettings()
+    qdrant: QdrantSettings = QdrantSettings()
     encoders: EncoderSettings = EncoderSettings()
     download: DownloadSettings = DownloadSettings()
     images: ImageSettings = ImageSettings()

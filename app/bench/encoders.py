@@ -6,9 +6,10 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from app.domain import Frame, ImageFacts
 from app.encoders.base import Batch, Encoder
 from app.encoders.weights import WeightStore
 from app.errors import SonoSeekError, Unavailable
+
+if TYPE_CHECKING:
+    from app.encoders.device import Placement
 
 BATCHES = (1, 2, 4, 8, 16)
 _SECONDS = 4.0
@@ -27,11 +31,15 @@ _RUNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One encoder in one precision. ``ms`` is of batch 1; ``images_per_s`` and the share are of the best batch."""
+    """One encoder in one precision. ``ms`` is of batch 1; ``images_per_s`` and the share are of the best batch.
+
+    ``threads`` are those that the encoder takes, and on which the products were computed that it is compared with.
+    """
 
     encoder: str
     precision: str
     batch: int
+    threads: int
     ms: float
     images_per_s: float
     gflop: float
@@ -133,16 +141,18 @@ def _machine_and_row(order: Order) -> tuple[dict[str, object], Row]:
     batch = _batch_of(encoder, max(order.batches))
     encoder.core(batch[:1])
     start_s = time.time() - order.born
+    products = compared_with(encoder, batch[:1], placement)
     # Other processes of the machine come and go: the products are measured before and after.
-    before = gemm_rate(placement)
+    before = gemm_rate(products)
     times = {size: _median_s(encoder, batch[:size]) for size in order.batches}
-    gemm = statistics.mean((before, gemm_rate(placement)))
+    gemm = statistics.mean((before, gemm_rate(products)))
     best = min(times, key=lambda size: times[size] / size)
     images_per_s, gflop = best / times[best], gflop_per_image(encoder, batch)
     row = Row(
         encoder=encoder.name,
         precision=encoder.precision,
         batch=best,
+        threads=products.threads,
         ms=round(1000 * times[1], 2),
         images_per_s=round(images_per_s, 2),
         gflop=round(gflop, 2),
@@ -154,6 +164,14 @@ def _machine_and_row(order: Order) -> tuple[dict[str, object], Row]:
         random_weights=is_random,
     )
     return describe_machine(placement), row
+
+
+def compared_with(encoder: Encoder, batch: Batch, placement: Placement) -> Placement:
+    """Where the products are to run that an encoder is compared with: on the threads that it takes itself."""
+    import torch
+
+    encoder.core(batch)  # it sets them: a small one takes one thread where others take every core
+    return replace(placement, threads=torch.get_num_threads())
 
 
 def _batch_of(encoder: Encoder, size: int) -> Batch:

@@ -1,5 +1,6 @@
 """The VectorIndex protocol: from a query vector to its nearest rows."""
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -36,6 +37,34 @@ class VectorIndex(Protocol):
 
     def search(self, query: Vectors, k: int, allowed: Mask | None = None) -> Hits:
         """The nearest allowed rows of one query vector (dim,)."""
+        ...
+
+
+Where = tuple[tuple[str, tuple[str, ...]], ...]
+"""Label kinds or attributes with the values of which one must be carried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a query may see, said twice: as rows for an index in memory, in words for a server that has no rows.
+
+    ``where`` names for each label kind or attribute the values of which a reference must carry one; ``without`` are
+    the ids of references that are left out: the query itself and those of patients.
+    """
+
+    rows: Mask
+    where: Where = ()
+    without: frozenset[str] = frozenset()
+
+
+class SearchIndex(Protocol):
+    """What a snapshot of a library asks: its rows, seen through filters. Safe to call from several threads."""
+
+    engine: str
+    exact: bool
+
+    def search(self, query: Vectors, k: int, sight: Sight) -> Hits:
+        """The nearest rows in sight of one query vector (dim,), ties by reference id; fewer only where fewer are."""
         ...
 
 

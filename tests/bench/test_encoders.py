@@ -6,9 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from official import write_manifest, write_vit
 
+from app.bench.encoders import compared_with
 from app.bench.flops import gflop_per_image
-from app.encoders.device import choose_placement
+from app.bench.machine import gemm_rate
+from app.encoders.adding import add_model
+from app.encoders.device import choose_placement, free_cores
 from app.encoders.random_weights import RandomWeights
 from app.encoders.registry import layout, open_folder
 from app.encoders.weights import WeightStore, shipped_models
@@ -27,7 +32,39 @@ def test_rows_of_a_bench_agree_with_themselves(tmp_path):
     assert row["gflop_per_s"] == pytest.approx(row["gflop"] * row["images_per_s"], rel=0.02)
     assert row["share_of_gemm"] == pytest.approx(row["gflop_per_s"] / row["gemm_gflop_per_s"], rel=0.02)
     assert 0 < row["share_of_gemm"] < 1
+    assert document["machine"]["threads"] == free_cores()
+    assert row["threads"] == 1  # which resnet-us takes, and so must the products that it is compared with
     assert "| resnet-us | fp32 |" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "threads", "expected"), [("resnet-us", 0, 1), ("resnet-us", 2, 2), ("tiny", 2, 2)])
+def test_products_are_computed_on_the_threads_that_the_encoder_takes(tmp_path, name, threads, expected):
+    write_manifest(tmp_path / "shipped", "tiny")
+    write_vit(tmp_path / "tiny.pth")
+    store = WeightStore(tmp_path / "installed", shipped_models() if name == "resnet-us" else tmp_path / "shipped")
+    if name == "tiny":
+        add_model(store, name, tmp_path / "tiny.pth", allow_unknown_digest=True)
+    placement = choose_placement("cpu", "fp32", threads)
+    encoder = open_folder(store.find(name), placement)
+    batch = np.zeros((1, 1 if name == "resnet-us" else 3, 28, 28), np.float32)
+    before = torch.get_num_threads()
+    try:
+        assert compared_with(encoder, batch, placement).threads == expected
+        gemm_rate(choose_placement("cpu", "fp32", expected), seconds=0.01)
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("path", ["none/x.json", "."])
+def test_a_result_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, path):
+    command = [sys.executable, "-m", "app", "bench", "encoders", "--encoders", "resnet-us", "--batches", "1"]
+    environment = {"SONOSEEK_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    written = [*command, "--json", str(tmp_path / path)]
+    done = subprocess.run(written, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--json" in done.stderr
+    assert "measuring" not in done.stderr
 
 
 def test_an_encoder_without_weights_says_how_to_get_them(tmp_path):

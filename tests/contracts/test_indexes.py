@@ -68,6 +68,19 @@ def test_without_a_filter_everything_is_allowed(engine, vectors):
     assert index.search(vectors[7], 10).rows.tolist() == index.search(vectors[7], 10, everything).rows.tolist()
 
 
+def test_many_queries_each_with_its_filter_find_what_they_find_alone(engine, vectors):
+    index = open_index(engine, vectors)
+    rng = np.random.default_rng(3)
+    masks = [None, rng.random(300) < 0.5, np.zeros(300, dtype=bool), rng.random(300) < 0.05]
+    together = index.search_many(vectors[:4], 10, masks)
+    for query, mask, hits in zip(vectors[:4], masks, together, strict=True):
+        alone = index.search(query, 10, mask)
+        assert (hits.rows.tolist(), hits.distances.tolist()) == (alone.rows.tolist(), alone.distances.tolist())
+    assert [hits.rows[0] for hits in index.search_many(vectors[:4], 1)] == [
+        index.search(query, 1).rows[0] for query in vectors[:4]
+    ]
+
+
 def test_ties_are_in_order_of_rows_even_at_the_end_of_the_list(engine):
     vectors = unit(np.repeat(np.eye(8), 40, axis=0))
     hits = open_index(engine, vectors).search(vectors[200], 7)
