@@ -26,9 +26,11 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
  && pip --python /opt/sonoseek/bin/python install --quiet --no-cache-dir --no-deps --constraint constraints.txt \
         ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch \
  && /opt/sonoseek/bin/python torch_build.py "${TORCH_BUILD}"
-# Dependencies without the application, so that a new version of it is a layer of a few MB.
+# Dependencies without the application, so that a new version of it is a layer of a few MB: those of the service, and
+# those of a PostgreSQL database and of the evaluation's report.
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
-    python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+    python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; x = p['optional-dependencies']; \
+               print(*p['dependencies'], *x['postgres'], *x['evaluation'], sep='\n')" \
         > requirements.txt \
  && pip --python /opt/sonoseek/bin/python install --quiet --no-cache-dir --constraint constraints.txt \
         --requirement requirements.txt

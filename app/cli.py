@@ -1,26 +1,23 @@
 """The command line: thin commands over what the service and the jobs do."""
 
-import csv
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from ulid import ULID
 
+from app.audit_commands import audit, import_public_set
 from app.bench_commands import bench
 from app.current_settings import current_settings
 from app.domain import MAX_K, Box
-from app.errors import BadInput, Misconfigured, SonoSeekError
+from app.errors import BadInput, SonoSeekError
+from app.library_commands import access_log, enrol, export, libraries, patients
 from app.model_commands import models
 from app.terminal import (
     out,
     print_error,
-    print_import,
     print_json,
-    print_libraries,
     print_search,
     print_unexpected,
     progress_bar,
@@ -29,14 +26,18 @@ from app.terminal import (
 )
 from app.version import VERSION
 
-if TYPE_CHECKING:
-    from app.search.importer import ImportReport
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-datasets = typer.Typer(no_args_is_help=True, help="Synthetic data.")
+datasets = typer.Typer(no_args_is_help=True, help="Synthetic data, and public data sets.")
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")
 app.add_typer(datasets, name="datasets")
+app.add_typer(libraries, name="libraries")
+app.add_typer(patients, name="patients")
+app.command("enrol")(enrol)
+app.command("export")(export)
+app.command("access-log")(access_log)
+app.command("audit")(audit)
+datasets.command("import")(import_public_set)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="An image, DICOM or other.")]
@@ -71,50 +72,14 @@ def serve() -> None:
 
 
 @app.command()
-def enrol(
-    library: Annotated[str, typer.Argument(help="Name of the library; it is created where there is none.")],
-    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV file, see docs/manifest.md.")],
-    taxonomy: Annotated[Path | None, typer.Option(help="taxonomy.toml: label -> group.")] = None,
-    map_file: Annotated[Path | None, typer.Option("--map", help="Write manifest line -> reference id there.")] = None,
-    attribute: Annotated[list[str] | None, typer.Option(help="Another column to store and return.")] = None,
-    on_conflict: Annotated[str, typer.Option(help="error, skip or update where labels differ.")] = "error",
-    allow_unmasked: Annotated[bool, typer.Option(help="Enrol pictures without a known scan region too.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Enrol the images of a manifest; running it again changes nothing."""
-    from app.library.manifest import read_manifest, read_taxonomy
-    from app.wiring import running_service
-
-    if on_conflict not in ("error", "skip", "update"):
-        raise typer.BadParameter("--on-conflict is one of error, skip, update")
-    rows = read_manifest(manifest, read_taxonomy(taxonomy) if taxonomy else None, attribute or ())
-    with (
-        _map_writer(map_file, manifest, taxonomy) as write_map,
-        running_service(current_settings()) as service,
-        progress_bar(f"enrolling {library}", len(rows.rows)) as advance,
-    ):
-        report = service.importer.run(
-            library,
-            rows,
-            on_conflict=on_conflict,  # type: ignore[arg-type]
-            allow_unmasked=allow_unmasked,
-            progress=advance,
-        )
-        write_map(report.ids)
-    if as_json:
-        print_json({**_public(report), "dropped": rows.dropped})
-    else:
-        print_import(report, rows.dropped)
-    if report.bad:
-        raise typer.Exit(3)
-
-
-@app.command()
 def search(
     file: FileArgument,
     library: Annotated[str | None, typer.Option(help="Library to search; may be left out when there is one.")] = None,
     k: Annotated[int, typer.Option(min=1, max=MAX_K, help="Number of neighbours.")] = 10,
     encoder: Annotated[str | None, typer.Option(help="A loaded encoder.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="organ, organ_group, diagnoses or findings: the encoder adopted for it.")
+    ] = None,
     where: Annotated[list[str] | None, typer.Option(help="KIND:VALUE; may be repeated.")] = None,
     frame: Annotated[int | None, typer.Option(help="Frame of a cine, from 1.")] = None,
     region: Annotated[str | None, typer.Option(help="x0,y0,x1,y1 of the scan region.")] = None,
@@ -125,13 +90,14 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search the library for the references that look most like an image."""
-    from app.api.schemas import SearchBody
+    from app.api.schemas.search import SearchBody
     from app.search.answer import ImageQuery, Wish, parse_condition, parse_names
     from app.wiring import running_service
 
     wish = Wish(
         library=library,
         encoder=encoder,
+        target=target,
         k=k,
         where=tuple(parse_condition(text) for text in where or ()),
         scores=parse_names(scores),
@@ -156,7 +122,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two images: distance of their embeddings and all scores."""
-    from app.api.schemas import CompareBody
+    from app.api.schemas.comparison import CompareBody
     from app.search.answer import ImageQuery
     from app.wiring import running_service
 
@@ -171,20 +137,6 @@ def compare(
     out.print(f"distance {body.distance:.4f}, similarity {body.similarity:.4f} ({body.encoder.name})")
     for name, value in body.scores.items():
         out.print(f"{name}: {body.unavailable.get(name, '') if value is None else score_text(value)}")
-
-
-@app.command()
-def libraries(as_json: Json = False) -> None:
-    """List the libraries."""
-    from app.api.schemas import library_list_body
-    from app.wiring import open_library
-
-    catalogue = open_library(current_settings()).catalogue
-    bodies = [library_list_body(info, catalogue.encoders(info.name)) for info in catalogue.libraries()]
-    if as_json:
-        print_json([body.model_dump() for body in bodies])
-    else:
-        print_libraries(bodies)
 
 
 @app.command()
@@ -247,10 +199,33 @@ def reembed(
 
     with running_service(current_settings()) as service:
         chosen = service.batcher.encoder(encoder)
-        missing = len(service.catalogue.without_vector(library, chosen.digest))
+        missing = len(service.catalogue.embeddings.missing(library, chosen.digest))
         with progress_bar(f"embedding {library}", missing) as advance:
             embed_missing(service.catalogue, service.batcher, chosen, library, advance)
     out.print(f"{missing} references embedded with {chosen.name}")
+
+
+@app.command()
+def sync(
+    library: Annotated[str, typer.Argument(help="Name of the library.")],
+    encoder: Annotated[str | None, typer.Option(help="A loaded encoder; the default without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a library's collection in Qdrant with the database and mend it: missing, stale and surplus points."""
+    from app.wiring import open_qdrant, running_service
+
+    with running_service(current_settings()) as service:
+        chosen = service.batcher.encoder(encoder)
+        total = len(service.catalogue.embeddings.versions(library, chosen.digest)[1])
+        with progress_bar(f"comparing {library}", total) as advance:
+            repaired = open_qdrant(service.settings, service.catalogue).sync(library, chosen, advance)
+    if as_json:
+        print_json(repaired._asdict())
+        return
+    out.print(
+        f"{library}, {chosen.name}: {total} references; {repaired.missing} were missing in Qdrant, "
+        f"{repaired.stale} were out of date, {repaired.surplus} were too many",
+    )
 
 
 @datasets.command("phantoms")
@@ -272,33 +247,3 @@ def openapi() -> None:
     from app.main import bare_app
 
     print_json(bare_app().openapi())
-
-
-@contextmanager
-def _map_writer(path: Path | None, *inputs: Path | None) -> Iterator[Callable[[dict[int, str]], None]]:
-    """A function that writes manifest lines and reference ids; the file is opened before hours of work."""
-    if path is None:
-        yield lambda _ids: None
-        return
-    if any(given is not None and path.exists() and path.samefile(given) for given in inputs):
-        raise typer.BadParameter("--map would overwrite a file that this command reads")
-    try:
-        file = path.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise Misconfigured(
-            "map_unwritable", f"the map file cannot be written ({type(error).__name__})", hint="check --map"
-        ) from None
-    with file:
-        writer = csv.writer(file)
-        writer.writerow(["line", "reference_id"])
-        yield lambda ids: writer.writerows(sorted(ids.items()))
-
-
-def _public(report: "ImportReport") -> dict[str, Any]:
-    return {
-        "added": report.added,
-        "unchanged": report.unchanged,
-        "updated": report.updated,
-        "skipped": report.skipped,
-        "bad": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
-    }

@@ -44,7 +44,7 @@ def create_app(settings: Settings, on_failure: Callable[[], None] = lambda: None
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.server.allowed_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Exclude-Patient-ID"],
             expose_headers=["*"],
         )

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -27,20 +27,27 @@ from rich.text import Text
 from app.errors import SonoSeekError
 
 if TYPE_CHECKING:  # a command that prints no table must not pay for them
-    from app.api.schemas import LibraryListBody, NeighbourBody, SearchBody
+    from app.api.schemas.libraries import LibraryListBody
+    from app.api.schemas.search import NeighbourBody, SearchBody, TargetBody
     from app.encoders.listing import ListedModel
     from app.encoders.manifest import EncoderManifest
     from app.search.importer import ImportReport
+    from app.security.access_log import AccessLine
 
 # Labels and names are printed as they are: nothing in them is markup, an emoji or a number to colour.
 out = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 err = Console(markup=False, emoji=False, highlight=False, soft_wrap=True, stderr=True)
 
 _LINE_EVERY_S = 10.0
-_NUMBERS = ("rank", "distance", "histogram", "mse")
+_NUMBERS = ("rank", "distance", "dreamsim", "histogram", "mse")
 _MODEL_NUMBERS = ("dim", "served", "whole", "MB")
 _MODEL_HEADINGS = ("name", "here", *_MODEL_NUMBERS, "in", "licence")
 _HEADINGS = (*_NUMBERS, "organ", "plane", "diagnoses", "reference")
+_GIVING_WAY = ("plane", "histogram", "mse")
+"""Columns of a search that are left out, in this order, where lines are too short."""
+
+_LEAST = {"organ": 24, "plane": 24, "diagnoses": 12, "reference": 12}
+"""Characters that columns of text need to be read when they are folded; all others are never folded."""
 
 
 @contextmanager
@@ -114,7 +121,9 @@ def print_search(body: SearchBody) -> None:
         f"library {body.library.name} ({body.library.size} references), encoder {body.encoder.name}, "
         f"{body.timings_ms['total']:.0f} ms",
     )
-    out.print(_neighbour_table(body.neighbours) if body.neighbours else "no neighbours")
+    if body.target:
+        out.print(f"  {target_text(body.target)}")
+    _print_neighbours([_cells(found) for found in body.neighbours])
     for evidence in body.evidence:
         support = "  (few references)" if evidence.low_support else ""
         out.print(
@@ -123,6 +132,18 @@ def print_search(body: SearchBody) -> None:
         )
     for text in (*body.scope.warnings, *(f"{name}: {why}" for name, why in body.unavailable.items())):
         out.print(f"  note: {text}")
+
+
+def target_text(target: TargetBody) -> str:
+    """Why an encoder searched: what the library adopted it by."""
+    interval = ""
+    if target.low is not None and target.high is not None:
+        interval = f" (95 % interval {10 * target.low:.1f} to {10 * target.high:.1f})"
+    chance = "" if target.chance is None else f", {10 * target.chance:.1f} by chance"
+    return (
+        f"adopted for {target.kind}: {10 * target.figure:.1f} of ten neighbours shared it{interval}{chance}, judged "
+        f"at library version {target.library_version}"
+    )
 
 
 def score_text(score: object) -> str:
@@ -141,6 +162,18 @@ def print_libraries(libraries: list[LibraryListBody]) -> None:
     for library in libraries:
         encoders = ", ".join(f"{encoder.name} ({encoder.vectors})" for encoder in library.encoders)
         table.add_row(library.name, str(library.version), str(library.size), encoders)
+    out.print(table)
+
+
+def print_access(lines: list[AccessLine]) -> None:
+    """Who changed what, a line each; many objects are only counted."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("time (UTC)", "actor", "action", "library", "objects", "outcome"):
+        table.add_column(heading, overflow="fold")
+    for line in lines:
+        objects = line.objects[0] if len(line.objects) == 1 else str(len(line.objects) or "")
+        moment = line.at.strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(moment, line.actor, line.action, line.library or "", objects, line.outcome)
     out.print(table)
 
 
@@ -164,6 +197,16 @@ def print_models(models: list[ListedModel]) -> None:
     out.print(table)
     out.print("served, whole: million parameters, of what is computed with and of the published model;")
     out.print("in: the precision on this machine; --json shows more")
+    for model in models:
+        if model.official:
+            out.print(changed_preparation(model.name, {"fit": model.fit, "size": model.size}, model.official))
+
+
+def changed_preparation(name: str, now: Mapping[str, object], official: Mapping[str, object]) -> str:
+    """How an encoder prepares pictures where that is not the official way."""
+    return f"{name} prepares pictures with " + ", ".join(
+        f"{key} {now[key]} (officially {value})" for key, value in official.items()
+    )
 
 
 def print_source_files(manifest: EncoderManifest) -> None:
@@ -176,7 +219,8 @@ def print_source_files(manifest: EncoderManifest) -> None:
         out.print(f"  {source.file}, {size}{digest}: {source.url}")
     total = sum(source.bytes or 0 for source in manifest.source)
     known = all(source.bytes is not None for source in manifest.source)
-    out.print(f"in all: {'' if known else 'more than '}{_megabytes(total)}")
+    said = f"{'' if known else 'more than '}{_megabytes(total)}" if total else "size unknown"
+    out.print(f"in all: {said}")
 
 
 def print_json(value: object) -> None:
@@ -222,23 +266,49 @@ def _line_progress(what: str, total: int) -> Callable[[int], None]:
     return advance
 
 
-def _neighbour_table(neighbours: list[NeighbourBody]) -> Table:
+def _print_neighbours(rows: list[dict[str, str]]) -> None:
     """Ranks, distances and scores, then the labels; columns that would be empty are left out."""
-    rows = [_cells(found) for found in neighbours]
-    table = Table(box=None, pad_edge=False)
+    if not rows:
+        out.print("no neighbours")
+        return
     headings = [heading for heading in _HEADINGS if any(row[heading] for row in rows)]
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in _NUMBERS else "left", overflow="fold")
+    longest = {heading: max(len(heading), *(len(row[heading]) for row in rows)) for heading in headings}
+    least = {heading: min(length, _LEAST.get(heading, length)) for heading, length in longest.items()}
+    shown = _fitting(headings, least)
+    needed = _width(shown, least)
+    table = Table(box=None, pad_edge=False, width=needed if needed > out.width else None)
+    for heading in shown:
+        justify: Literal["left", "right"] = "right" if heading in _NUMBERS else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=longest[heading] == least[heading])
     for row in rows:
-        table.add_row(*(row[heading] for heading in headings))
-    return table
+        table.add_row(*(row[heading] for heading in shown))
+    out.print(table)
+    if "dreamsim" in shown:
+        out.print("  dreamsim: the distance, 0 is the same")
+    if left_out := [heading for heading in _GIVING_WAY if heading in headings and heading not in shown]:
+        out.print(f"  no room for {', '.join(left_out)}: --json shows all")
+
+
+def _fitting(headings: list[str], least: Mapping[str, int]) -> list[str]:
+    """The headings without those that must give way for the others to be read at this width."""
+    shown = headings
+    for heading in _GIVING_WAY:
+        if _width(shown, least) > out.width:
+            shown = [name for name in shown if name != heading]
+    return shown
+
+
+def _width(headings: list[str], least: Mapping[str, int]) -> int:
+    return sum(least[heading] + 2 for heading in headings)  # each with a space on either side
 
 
 def _cells(found: NeighbourBody) -> dict[str, str]:
     labels, scores = found.labels, found.scores
+    dreamsim = scores.get("dreamsim")
     return {
         "rank": str(found.rank),
         "distance": f"{found.distance:.3f}",
+        "dreamsim": "" if dreamsim is None or isinstance(dreamsim, float) else f"{dreamsim.distance:.3f}",
         "histogram": _number(scores.get("histogram"), 2),
         "mse": _number(scores.get("mse"), 0),
         "organ": labels.organ or "",

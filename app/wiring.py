@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.config import Settings
 from app.encoders.base import Encoder
@@ -21,12 +22,21 @@ from app.logs import get_logger
 from app.search.comparer import Comparer
 from app.search.dreamsim import ENCODER as DREAMSIM
 from app.search.dreamsim import NOT_INSTALLED, SWITCHED_OFF, DreamSimVectors
+from app.search.editor import Editor
 from app.search.enroller import Enroller
 from app.search.finder import Finder
 from app.search.importer import Importer
+from app.search.index_makers import IndexMaker, LocalIndexes
+from app.search.overview import Overviews
+from app.search.recorder import Recorder
+from app.search.settler import Settler
 from app.search.shelves import Shelves
-from app.security.keys import BearerKey, read_key
+from app.security.access_log import AccessLog
+from app.security.keys import BearerKey, read_foreign_key, read_key
 from app.security.secret import make_secret, read_secret
+
+if TYPE_CHECKING:
+    from app.search.remote_indexes import RemoteIndexes
 
 log = get_logger("wiring")
 
@@ -39,6 +49,9 @@ class Library:
     catalogue: Catalogue
     keyer: Keyer
     weights: WeightStore
+    access_log: AccessLog
+    recorder: Recorder
+    editor: Editor
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,10 @@ class Service:
     shelves: Shelves
     finder: Finder
     comparer: Comparer
+    enroller: Enroller
+    settler: Settler
+    editor: Editor
+    overviews: Overviews
     importer: Importer
 
     def preload(self) -> None:
@@ -62,10 +79,13 @@ class Service:
             # A library that needs to be embedded again must not keep the others from being searched.
             with suppress(Conflict):
                 self.shelves.snapshot(name, self.batcher.default)
+        self.shelves.settle()
 
     def close(self) -> None:
         """Stop the worker; what waits gets an answer first."""
         self.batcher.close()
+        self.shelves.close()
+        self.catalogue.close()
 
 
 def open_library(settings: Settings) -> Library:
@@ -73,13 +93,16 @@ def open_library(settings: Settings) -> Library:
     engine = open_database(settings.database_url)
     catalogue = Catalogue(engine, FrameFiles(settings.data / "frames"))
     keyer = Keyer(_secret(settings, catalogue))
-    if catalogue.remember_secret(keyer.check_value()) != keyer.check_value():
+    if catalogue.facts.remember_secret(keyer.check_value()) != keyer.check_value():
         raise Misconfigured(
             "other_secret",
             "the database was filled with another secret: patient exclusion and erasure would match nothing",
             hint="give SONOSEEK_SECURITY__HMAC_KEY_FILE the secret that this database was made with",
         )
-    return Library(settings, catalogue, keyer, WeightStore(settings.models_dir))
+    access_log = AccessLog(engine)
+    recorder = Recorder(catalogue, access_log)
+    editor = Editor(catalogue=catalogue, keyer=keyer, recorder=recorder)
+    return Library(settings, catalogue, keyer, WeightStore(settings.models_dir), access_log, recorder, editor)
 
 
 def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: None) -> Service:
@@ -95,7 +118,8 @@ def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: 
     dreamsim = DreamSimVectors(
         catalogue, batcher, why_not=NOT_INSTALLED if settings.encoders.dreamsim_scores else SWITCHED_OFF
     )
-    shelves = Shelves(catalogue, settings.index.engine)
+    indexes = open_indexes(library)
+    shelves = Shelves(catalogue, indexes)
     finder = Finder(
         catalogue=catalogue,
         shelves=shelves,
@@ -105,7 +129,15 @@ def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: 
         limits=limits,
         deadline_s=settings.server.deadline_s,
     )
-    enroller = Enroller(catalogue=catalogue, batcher=batcher, keyer=keyer, limits=limits)
+    enroller = Enroller(
+        catalogue=catalogue,
+        batcher=batcher,
+        keyer=keyer,
+        limits=limits,
+        seconds_per_image=settings.server.deadline_s,
+    )
+    settler = Settler(catalogue, enroller, library.recorder)
+    editor = Editor(catalogue=catalogue, keyer=keyer, recorder=library.recorder, forget=shelves.forget)
     return Service(
         settings=settings,
         catalogue=catalogue,
@@ -114,8 +146,30 @@ def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: 
         shelves=shelves,
         finder=finder,
         comparer=Comparer(finder, batcher, dreamsim, deadline_s=settings.server.deadline_s),
-        importer=Importer(catalogue, enroller),
+        enroller=enroller,
+        settler=settler,
+        editor=editor,
+        overviews=Overviews(catalogue),
+        importer=Importer(catalogue=catalogue, enroller=enroller, settler=settler, editor=editor, keyer=keyer),
     )
+
+
+def open_indexes(library: Library) -> IndexMaker:
+    """What makes and follows indexes; raises Misconfigured for a Qdrant that is not fully described."""
+    settings = library.settings
+    if settings.index.engine != "qdrant":
+        return LocalIndexes(settings.index.engine)
+    return open_qdrant(settings, library.catalogue)
+
+
+def open_qdrant(settings: Settings, catalogue: Catalogue) -> "RemoteIndexes":
+    """The collections of the Qdrant server that the settings name."""
+    from app.indexes.qdrant import QdrantStore  # the client is imported only where it is used
+    from app.search.remote_indexes import RemoteIndexes
+
+    key_file = settings.qdrant.api_key_file
+    key = None if key_file is None else read_foreign_key(key_file)
+    return RemoteIndexes(QdrantStore(settings.qdrant, key), catalogue)
 
 
 class Opening:
@@ -195,7 +249,7 @@ def _secret(settings: Settings, catalogue: Catalogue) -> bytes:
     if settings.security.hmac_key_file is not None:
         return read_secret(settings.security.hmac_key_file)
     path = settings.data / "hmac.key"
-    return make_secret(path) if not catalogue.has_secret() and not path.exists() else read_secret(path)
+    return make_secret(path) if not catalogue.facts.has_secret() and not path.exists() else read_secret(path)
 
 
 def _open_batcher(library: Library, on_lost: Callable[[], None]) -> Batcher:

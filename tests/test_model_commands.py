@@ -200,6 +200,60 @@ def test_other_names_fits_and_sizes(models, official):
     assert refusal("remove", "tiny-pad").code == "not_installed"
 
 
+def test_another_preparation_is_told_and_listed(models, official):
+    assert "officially" not in done("add", "tiny", official, "--allow-unknown-digest", "--fit", "crop")
+    assert "officially" not in done("list")
+    told = done("add", "tiny", official, "--allow-unknown-digest", "--fit", "pad", "--size", "42")
+    line = "tiny prepares pictures with fit pad (officially crop), size 42 (officially 28)"
+    assert f"{line}: another encoder; --as NAME keeps the official one beside it" in told
+    told = done("add", "tiny", official, "--allow-unknown-digest", "--as", "small", "--size", "14")
+    assert "size 14 (officially 28): another encoder\n" in told
+    done("add", "small", official, "--allow-unknown-digest", "--fit", "stretch")  # again, by its own manifest
+    listed = done("list")
+    assert line in listed
+    assert "small prepares pictures with fit stretch (officially crop), size 14 (officially 28)" in listed
+    rows = {row["name"]: row for row in json.loads(done("list", "--json"))}
+    assert (rows["tiny"]["fit"], rows["tiny"]["size"]) == ("pad", 42)
+    assert rows["tiny"]["official"] == {"fit": "crop", "size": 28}
+    assert rows["dinov2-vits14"]["official"] == {}
+
+
+def test_files_of_half_precision_are_told(models, official):
+    assert "float16" not in done("add", "tiny", official, "--allow-unknown-digest")
+    torch.save({key: value.half() for key, value in torch.load(official).items()}, official)
+    assert "its file holds float16: stored as float32" in done("add", "tiny", official, "--allow-unknown-digest")
+
+
+def test_a_broken_manifest_hides_no_other_encoder_and_can_be_mended(models, official):
+    done("add", "tiny", official, "--allow-unknown-digest", "--as", "other")
+    done("add", "tiny", official, "--allow-unknown-digest")
+    for name in ("tiny", "resnet-us"):
+        (models / name).mkdir(exist_ok=True)
+        (models / name / "manifest.toml").write_text("name = [", encoding="utf-8")
+    result = run("list")
+    assert result.exit_code == 0
+    assert "other " in result.stdout
+    for name in ("tiny", "resnet-us"):
+        assert f"the manifest of encoder '{name}' cannot be read" in result.stderr
+        assert f"sonoseek models remove {name}" in result.stderr
+    names = [row["name"] for row in json.loads(run("list", "--json").stdout)]
+    assert "other" in names
+    assert not {"tiny", "resnet-us"} & set(names)
+    error = refusal("verify", "tiny")
+    assert error.code == "bad_manifest"
+    assert "sonoseek models remove tiny" in error.hint
+    assert refusal("add", "tiny", official).code == "bad_manifest"  # no manifest of that name ships here
+    done("remove", "tiny")
+    done("remove", "resnet-us")
+    assert "resnet-us " in done("list")
+
+
+def test_a_size_that_nobody_knows_is_not_called_nothing(server, models):
+    output = done("fetch", "tiny", "--allow-unknown-digest")
+    assert "in all: size unknown" in output
+    assert "0.0 MB" not in output
+
+
 def test_a_folder_of_ones_own_needs_a_licence(models, tmp_path):
     folder = tmp_path / "own"
     folder.mkdir()

@@ -1,6 +1,7 @@
 """De-identification at the door: names planted in every place a scanner puts them reach no file, log or answer."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from harness import running_client
 from app.config import Settings
 from app.images.deidentify import Keyer
 from app.images.reader import read_frame
+from app.wiring import open_library
 
 
 @pytest.fixture
@@ -99,6 +101,66 @@ def _everything(client: TestClient, data: bytes):
     yield client.post("/search", files=files, params={"region": "0,0,9999,9999"})
     yield client.post("/embed", files=files)
     yield client.post("/compare", files={"a": ("FILENAME-Planted^Person.dcm", data), "b": ("b", data)})
+
+
+def test_nothing_planted_is_kept_of_what_is_enrolled_over_http(planted, tmp_path, capfd):
+    _, files, strings = planted
+    folder = tmp_path / "data"
+    with running_client(Settings(data=folder)) as client:
+        assert client.put("/libraries/planted", json={}).status_code == 201
+        statuses = []
+        for item in files:
+            for answer in _every_change(client, item.data):
+                statuses.append(answer.status_code)
+                assert_absent(strings, answer.content + repr(answer.headers).encode(), "an answer")
+        assert {200, 201, 204, 404, 409, 422} <= set(statuses)
+        listed = client.get("/libraries/planted/references").content + client.get("/libraries/planted").content
+        assert_absent(strings, listed, "a listing")
+        assert len(open_library(Settings(data=folder)).access_log.read(1000)) >= 15
+        written = [path for path in folder.rglob("*") if path.is_file()]
+        assert any(path.suffix == ".png" for path in written)
+        for path in written:
+            assert_absent(strings, path.read_bytes(), str(path.relative_to(folder)))
+            assert_absent(strings, str(path.relative_to(folder)).encode(), "a file name")
+    printed = capfd.readouterr()
+    assert_absent(strings, (printed.out + printed.err).encode(), "the log")
+
+
+def _every_change(client: TestClient, data: bytes):
+    """Calls that change something, good and bad, with an identity wherever one may stand or be put by mistake."""
+    patient = "MANIFEST-Planted-Patient"
+    path = "/libraries/planted/references"
+    files = {"image": ("FILENAME-Planted^Person.dcm", data)}
+    unmasked = {"allow_unmasked": True}
+
+    def labels(**said):
+        return {"labels": json.dumps(said)}
+
+    good = client.post(path, files=files, data=labels(organ="femur", patient_id=patient), params=unmasked)
+    yield good
+    yield client.post(path, files=files, data=labels(organ="spine", patient_id=patient), params=unmasked)
+    yield client.post(path, files=files, data=labels(external_id=patient, patient_id=patient), params=unmasked)
+    yield client.post(path, files=files, data=labels(**{patient: "COLUMN-Planted-Doctor"}))
+    yield client.post(path, files=files, data=labels(attributes={"COLUMN-Planted-Doctor^": "x"}))
+    yield client.post(path, files=files, data=labels(organ=["COLUMN-Planted-Doctor"]))
+    yield client.post(path, files=files, data={"labels": patient})
+    yield client.post(f"/libraries/{patient}/references", files=files, data=labels())
+    yield client.delete(f"/libraries/{patient}", params={"confirm": patient})
+    yield client.delete("/libraries/planted", params={"confirm": patient})
+    yield client.put(f"/libraries/{patient}^", json={})
+    yield client.put("/libraries/planted", json={"COLUMN-Planted-Doctor": {}})
+    batch = [("images", ("FILENAME-Planted^Person.dcm", data)), ("images", ("FILENAME-Planted^Person.dcm", data))]
+    said = json.dumps([{patient: 1}, {"patient_id": patient, "frame": 99}])
+    yield client.post(f"{path}/batch", files=batch, data={"references": said})
+    reference = f"/references/{good.json().get('reference_id')}"
+    yield client.patch(reference, json={"organ": "spine"})
+    yield client.patch(reference, json={"organ": 7, patient: patient})
+    yield client.delete(f"/references/{patient}")
+    yield client.post("/patients/erase", json={"patient_id": "another"})
+    yield client.post("/patients/erase", json={"patient_id": patient, "COLUMN-Planted-Doctor": 1})
+    yield client.post(path, files=files, data=labels(patient_id=patient), params=unmasked)
+    yield client.delete(reference)
+    yield client.post(path, files=files, data=labels(patient_id=patient), params=unmasked)
 
 
 def test_burned_in_bars_are_gone_from_the_stored_frame(planted):

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -17,8 +16,6 @@ from pathlib import Path
 
 import pytest
 from shade import write_shade
-
-from app.main import bare_app
 
 
 def free_port() -> int:
@@ -99,28 +96,6 @@ def test_a_body_that_trickles_in_is_cut_off(served):
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"body_too_slow" in answer
     assert get(port, "/health/ready")[0] == 200
-
-
-def test_the_examples_of_the_documentation_run(served, demo_data, query_file, tmp_path):
-    """Every curl line of the OpenAPI document, with real files and ids in place."""
-    _, port, _ = served
-    if shutil.which("curl") is None:
-        pytest.skip("no curl here")
-    for name in ("scan.png", "scan.dcm"):
-        (tmp_path / name).write_bytes(query_file.read_bytes())
-    search = json.loads(shell(f"curl -s -F image=@scan.png http://127.0.0.1:{port}/search?k=1", tmp_path))
-    reference = search["neighbours"][0]["reference_id"]
-    lines = re.findall(r"`(curl [^`]+)`", json.dumps(bare_app().openapi()))
-    assert len(lines) >= 12
-    for line in lines:
-        line = line.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("REFERENCE_ID", reference)
-        shell(line.replace("curl ", "curl -s --fail-with-body ", 1), tmp_path)
-
-
-def shell(line, folder):
-    result = subprocess.run(line, shell=True, cwd=folder, capture_output=True, check=False)
-    assert result.returncode == 0, f"{line}\n{result.stdout[:500]!r}{result.stderr!r}"
-    return result.stdout
 
 
 def test_a_port_that_is_taken_is_said(served, demo_data):

@@ -19,3 +19,22 @@ def two_images_body() -> dict[str, Any]:
     """Two images, as multipart parts ``a`` and ``b``."""
     schema = {"type": "object", "required": ["a", "b"], "properties": {"a": _BINARY, "b": _BINARY}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def reference_body(description: dict[str, Any]) -> dict[str, Any]:
+    """One image with what its owner says of it: multipart parts ``image`` and ``labels``."""
+    properties = {"image": _BINARY, "labels": description}
+    return _form({"type": "object", "required": ["image", "labels"], "properties": properties}, "labels")
+
+
+def batch_body(description: dict[str, Any], most: int) -> dict[str, Any]:
+    """Several images, and a list of what their owner says of them, in the same order."""
+    images = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": most}
+    rows = {"type": "array", "items": description, "minItems": 1, "maxItems": most}
+    properties = {"images": images, "references": rows}
+    return _form({"type": "object", "required": ["images", "references"], "properties": properties}, "references")
+
+
+def _form(schema: dict[str, Any], json_part: str) -> dict[str, Any]:
+    content = {"schema": schema, "encoding": {json_part: {"contentType": "application/json"}}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}

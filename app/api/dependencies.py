@@ -9,12 +9,26 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 from fastapi.dependencies.models import Dependant
 
-from app.api.intake import Upload, read_upload
+from app.api.intake import Form, Upload, read_json, read_upload
+from app.api.schemas.inputs import MOST_ROWS
 from app.config import Settings
 from app.domain import Box
 from app.errors import BadInput
 from app.search.answer import ImageQuery, Wish, parse_condition, parse_names
+from app.search.recorder import Actor
 from app.wiring import Service
+
+_LABELLED = Form(
+    needed="send a form with the image as part 'image' and what you say of it as JSON in the part 'labels': "
+    'curl -F image=@scan.dcm -F \'labels={"organ": "femur"}\''
+)
+_BATCH = Form(
+    max_files=MOST_ROWS + 1,
+    max_field_bytes=1024 * 1024,
+    repeated="images",
+    needed="send a form with parts named 'images' and a JSON list in the part 'references': "
+    'curl -F images=@a.dcm -F images=@b.dcm -F \'references=[{"organ": "femur"}, {}]\'',
+)
 
 
 async def _service(request: Request) -> Service:
@@ -32,6 +46,22 @@ async def _request_id(request: Request) -> str:
     return request_id
 
 
+async def _actor(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> Actor:
+    return Actor(request.state.actor, may_write=settings.server.writes)
+
+
+async def _json(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> bytes:
+    return await read_json(request, settings.server)
+
+
+async def _labelled_image(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> Upload:
+    return await read_upload(request, settings.server, _LABELLED)
+
+
+async def _labelled_images(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> Upload:
+    return await read_upload(request, settings.server, _BATCH)
+
+
 async def _upload(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> Upload:
     return await read_upload(request, settings.server)
 
@@ -40,6 +70,13 @@ async def _wish(
     library: Annotated[str | None, Query(description="Library to search; may be left out when there is one.")] = None,
     k: Annotated[int, Query(description="Number of neighbours, 1 to 1000.")] = 10,
     encoder: Annotated[str | None, Query(description="A loaded encoder; the default without it.")] = None,
+    target: Annotated[
+        str | None,
+        Query(
+            description="organ, organ_group, diagnoses or findings: search with the encoder that the library's own "
+            "evaluation adopted for that label kind."
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         Query(description="KIND:VALUE, a label kind or an attribute; repeated: same kind or, other kinds and."),
@@ -53,6 +90,7 @@ async def _wish(
     return Wish(
         library=library,
         encoder=encoder,
+        target=target,
         k=k,
         where=tuple(parse_condition(text) for text in where or ()),
         scores=parse_names(scores),
@@ -96,11 +134,12 @@ async def refuse_unknown_parameters(request: Request) -> None:
     """Raise BadInput ``unknown_parameter`` for what a route does not know: a typo would be silently ignored."""
     known = _query_names(request.scope["route"].dependant)
     unknown = set(request.query_params) - set(known)
-    if "exclude_patient_id" in unknown:
+    if unknown & {"exclude_patient_id", "patient_id"}:
         raise BadInput(
             "patient_in_url",
             "a patient id must not be part of the address, which proxies log",
-            hint="send it as the form field exclude_patient_id or as the header X-Exclude-Patient-ID",
+            hint="send it in the body: to search as the form field exclude_patient_id (or the header "
+            "X-Exclude-Patient-ID), to enrol and to erase as patient_id of the JSON",
         )
     if unknown:
         raise BadInput(
@@ -120,6 +159,10 @@ ServiceDep = Annotated[Service, Depends(_service)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 RequestId = Annotated[str, Depends(_request_id)]
 UploadDep = Annotated[Upload, Depends(_upload)]
+ActorDep = Annotated[Actor, Depends(_actor)]
+JsonDep = Annotated[bytes, Depends(_json)]
+LabelledImageDep = Annotated[Upload, Depends(_labelled_image)]
+LabelledImagesDep = Annotated[Upload, Depends(_labelled_images)]
 WishDep = Annotated[Wish, Depends(_wish)]
 ImageDep = Annotated[ImageQuery, Depends(_image)]
 ImageQueryDep = Annotated[ImageQuery, Depends(_image_query)]

@@ -20,6 +20,7 @@ from app.security.keys import BearerKey
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:[0-9]+)?")
+_WORK = {"POST", "PUT", "PATCH", "DELETE"}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _PAGE = "/"
 _FREE = ("/health/", "/static/", "/docs")
@@ -44,7 +45,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         request_id = str(ULID())
-        scope.setdefault("state", {})["request_id"] = request_id
+        actor = self._key.id if self._key is not None else "local"  # whoever comes through has the key
+        scope.setdefault("state", {}).update(request_id=request_id, actor=actor)
         exchange = _Exchange(send, request_id, scope["method"])
         if scope["method"] == "HEAD":  # a GET whose body the server leaves out
             scope = {**scope, "method": "GET"}
@@ -74,7 +76,7 @@ class Gate:
             self._check_key(self._key, headers)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST" and not scope["path"].endswith("/neighbours"):
+        if scope["method"] not in _WORK and not scope["path"].endswith("/neighbours"):
             await self._app(scope, receive, send)
             return
         if not self._permits.acquire(blocking=False):

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain import MAX_K, Box, ImageFacts
 from app.errors import BadInput
+from app.library.adoption import TARGETS, Adoption
 from app.library.reference import LibraryInfo
 from app.search.evidence import LabelEvidence
 from app.search.scope import Scope
@@ -14,10 +15,14 @@ from app.search.snapshot import Condition, ShelvedReference
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the caller wants to see; raises BadInput for a value out of range."""
+    """What the caller wants to see; raises BadInput for a value out of range.
+
+    ``target`` is a label kind whose adopted encoder shall search, in the place of a named ``encoder``.
+    """
 
     library: str | None = None
     encoder: str | None = None
+    target: str | None = None
     k: int = 10
     where: tuple[Condition, ...] = ()
     scores: tuple[str, ...] | None = None
@@ -32,6 +37,14 @@ class Wish:
                 "bad_max_per_patient",
                 "max_per_patient must be 1 or more",
                 hint="leave it out to see every reference of a patient",
+            )
+        if self.target is not None and self.target not in TARGETS:
+            raise BadInput("bad_target", "there is no target of that name", hint=f"targets are: {', '.join(TARGETS)}")
+        if self.target is not None and self.encoder is not None:
+            raise BadInput(
+                "target_and_encoder",
+                "a target says which encoder searches, and an encoder was named as well",
+                hint="leave one of them out",
             )
 
 
@@ -72,13 +85,17 @@ class EncoderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Everything that a search says. ``unavailable`` tells why a score is null."""
+    """Everything that a search says. ``unavailable`` tells why a score is null.
+
+    ``adoption`` is what the wish's target chose the encoder by.
+    """
 
     facts: ImageFacts
     reference_id: str | None
     patient_excluded: bool
     library: LibraryInfo
     encoder: EncoderInfo
+    adoption: Adoption | None
     engine: str
     exact: bool
     neighbours: list[Neighbour]

@@ -55,7 +55,7 @@ class DreamSimVectors:
             yield Perceived(None)
         elif self._encoder is searching:
             yield Perceived(pending, needed=True)
-        elif library is not None and not self._catalogue.has_vectors(library, self._encoder.digest):
+        elif library is not None and not self._catalogue.embeddings.any(library, self._encoder.digest):
             yield Perceived(None)
         else:
             try:
@@ -72,7 +72,7 @@ class DreamSimVectors:
         """Id -> vector of those of some references that have one, if the score is wanted."""
         if self._encoder is None or DREAMSIM not in scores:
             return {}
-        return self._catalogue.vectors(keys, self._encoder.digest)
+        return self._catalogue.embeddings.many(keys, self._encoder.digest)
 
     def missing(self) -> dict[str, str]:
         """Why the score is null for every pair, where there is no encoder."""

@@ -1,9 +1,12 @@
 """Enroller: from images with labels to references."""
 
-from collections.abc import Sequence
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from app.domain import Box, Frame, ImageFacts, Labels
+from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
 from app.errors import BadInput
 from app.images.deidentify import Keyer
@@ -16,29 +19,41 @@ from app.scores.pixels import make_canvas, make_histogram
 SECONDS_PER_IMAGE = 60.0
 """How long a batch may take for each of its images: the largest encoders need half of it on two cores."""
 
+_DECODERS = min(4, os.cpu_count() or 1)
+"""Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
+
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """An image to enrol with what its owner says of it."""
+    """What the owner of an image says of it. ``patient_id`` is hashed at once and never kept."""
 
-    data: bytes = field(repr=False)
     labels: Labels
-    attributes: dict[str, str]
+    attributes: Mapping[str, str]
     frame: int | None = None
     region: Box | None = None
     patient_id: str | None = field(default=None, repr=False)
     external_id: str | None = None
 
+    def refuse_identity(self) -> None:
+        """Raise BadInput ``external_id_is_identity`` where the external id repeats the patient id."""
+        if self.external_id is not None and self.external_id == (self.patient_id or "").strip():
+            raise _repeats_identity()
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyImage:
-    """An enrolment whose image has been read, de-identified and checked."""
+    """An enrolment whose image has been read, de-identified and checked.
+
+    ``vectors`` are those that are known already, such as an export's; all others are computed.
+    """
 
     frame: Frame
     labels: Labels
-    attributes: dict[str, str]
+    attributes: Mapping[str, str]
     patient_key: str | None
     external_id: str | None
+    frame_digest: str = FRAME_DIGEST
+    vectors: tuple[NewVector, ...] = ()
 
     def id_in(self, library: str) -> str:
         """The reference id that this image has or will have in a library."""
@@ -46,28 +61,40 @@ class ReadyImage:
 
 
 class Enroller:
-    """Reads images, encodes them with every loaded encoder and stores them."""
+    """Reads images, encodes them with every loaded encoder and stores them. Safe to call from many threads."""
 
-    def __init__(self, *, catalogue: Catalogue, batcher: Batcher, keyer: Keyer, limits: ReadLimits) -> None:
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        batcher: Batcher,
+        keyer: Keyer,
+        limits: ReadLimits,
+        seconds_per_image: float = SECONDS_PER_IMAGE,
+    ) -> None:
         self._catalogue = catalogue
         self._batcher = batcher
         self._keyer = keyer
         self._limits = limits
+        self._seconds_per_image = seconds_per_image
+        self._decoding = threading.BoundedSemaphore(_DECODERS)
 
-    def read(self, enrolment: Enrolment, *, allow_unmasked: bool = False) -> ReadyImage:
+    def read(self, data: bytes, enrolment: Enrolment, *, allow_unmasked: bool = False) -> ReadyImage:
         """The frame of an image, ready to be stored; raises BadInput where it must not be."""
-        frame = read_frame(
-            enrolment.data,
-            keyer=self._keyer,
-            limits=self._limits,
-            frame=enrolment.frame,
-            region=enrolment.region,
-        )
+        with self._decoding:
+            frame = read_frame(
+                data,
+                keyer=self._keyer,
+                limits=self._limits,
+                frame=enrolment.frame,
+                region=enrolment.region,
+            )
         if frame.facts.unmasked and not allow_unmasked:
             raise BadInput(
                 "unmasked_image",
                 "burned-in text may have survived: no scan region is known",
-                hint="give region=x0,y0,x1,y1, or --allow-unmasked where the picture carries no name",
+                hint="give the region (x0, y0, x1, y1), or allow_unmasked=true (--allow-unmasked on the command line) "
+                "where the picture carries no name",
             )
         self._refuse_identity(enrolment.external_id, frame.facts)
         return ReadyImage(
@@ -80,8 +107,8 @@ class Enroller:
 
     def store(self, library: str, images: Sequence[ReadyImage], *, actor: str = "local") -> list[str]:
         """Encode and store some images in one transaction; returns their reference ids."""
+        vectors = self._vectors(images)
         taxonomy = self._catalogue.taxonomy(library)
-        vectors = self._vectors([image.frame for image in images])
         new = [
             _new_reference(replace(image, labels=taxonomy.complete(image.labels)), own)
             for image, own in zip(images, vectors, strict=True)
@@ -90,39 +117,46 @@ class Enroller:
 
     def recrop(self, key: str, image: ReadyImage) -> None:
         """Replace the frame of a reference by the same image's new one."""
-        (vectors,) = self._vectors([image.frame])
+        (vectors,) = self._vectors([image])
         self._catalogue.recrop(key, _new_reference(image, vectors))
 
     def patient_key(self, patient_id: str | None) -> str | None:
         """The key of a patient id; None where there is none."""
         return self._keyer.patient_key(patient_id) if patient_id and patient_id.strip() else None
 
-    def _vectors(self, frames: Sequence[Frame]) -> list[tuple[NewVector, ...]]:
-        """What every loaded encoder makes of each frame, so that any of them can search."""
-        deadline_s = SECONDS_PER_IMAGE * len(frames)
-        by_encoder = [
-            [
-                NewVector(encoder.name, encoder.digest, vector)
-                for vector in self._batcher.encode(encoder, frames, deadline_s=deadline_s)
-            ]
-            for encoder in self._batcher.encoders.values()
-        ]
-        return list(zip(*by_encoder, strict=True))
+    def _vectors(self, images: Sequence[ReadyImage]) -> list[tuple[NewVector, ...]]:
+        """The vectors of each image: those it came with, and what every loaded encoder makes of its frame."""
+        made: list[list[NewVector]] = [list(image.vectors) for image in images]
+        for encoder in self._batcher.encoders.values():
+            lacking = [place for place, own in enumerate(made) if all(one.digest != encoder.digest for one in own)]
+            for place, vector in zip(lacking, self._encoded(encoder, images, lacking), strict=True):
+                made[place].append(vector)
+        return [tuple(own) for own in made]
+
+    def _encoded(self, encoder: Encoder, images: Sequence[ReadyImage], places: Sequence[int]) -> Iterator[NewVector]:
+        if places:
+            frames = [images[place].frame for place in places]
+            vectors = self._batcher.encode(encoder, frames, deadline_s=self._seconds_per_image * len(frames))
+            yield from (NewVector(encoder.name, encoder.digest, vector) for vector in vectors)
 
     def _refuse_identity(self, external_id: str | None, facts: ImageFacts) -> None:
         if external_id is not None and self._keyer.identity_key(external_id) in facts.identity_keys:
-            raise BadInput(
-                "external_id_is_identity",
-                "the external id repeats an id of the picture's patient or study",
-                hint="choose an external id that names no person",
-            )
+            raise _repeats_identity()
+
+
+def _repeats_identity() -> BadInput:
+    return BadInput(
+        "external_id_is_identity",
+        "the external id repeats an id of the picture's patient or study",
+        hint="choose an external id that names no person",
+    )
 
 
 def _new_reference(image: ReadyImage, vectors: tuple[NewVector, ...]) -> NewReference:
     canvas = make_canvas(image.frame.pixels)
     return NewReference(
         facts=image.frame.facts,
-        frame_digest=FRAME_DIGEST,
+        frame_digest=image.frame_digest,
         labels=image.labels,
         attributes=image.attributes,
         external_id=image.external_id,

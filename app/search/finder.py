@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from app.domain import Frame, ImageFacts, Vectors
 from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
@@ -17,6 +19,7 @@ from app.library.catalogue import Catalogue
 from app.library.reference import identity_of, reference_id
 from app.scores.registry import DREAMSIM, ScoreInput, chosen_scores, score_pairs
 from app.search.answer import Answer, EncoderInfo, ImageQuery, Neighbour, Wish
+from app.search.choice import Choice, choose_encoder, only_library
 from app.search.dreamsim import DreamSimVectors, both_vectors, without_vectors
 from app.search.evidence import weigh_evidence
 from app.search.ranking import rank
@@ -27,6 +30,9 @@ from app.search.stopwatch import Stopwatch
 
 _DECODERS = min(4, os.cpu_count() or 1)
 """Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
+
+_ATTEMPTS = 8
+"""How often a search is repeated because a neighbour was changed or removed while its scores were read."""
 
 _CANVASES = 64
 """Canvases in memory at once while scores are computed; each takes 66 kB."""
@@ -72,7 +78,8 @@ class Finder:
         """The references that look most like an image."""
         watch = Stopwatch()
         scores = chosen_scores(wish.scores)
-        encoder = self._batcher.encoder(wish.encoder)
+        choice = choose_encoder(self._catalogue, self._batcher, wish, wish.library)
+        encoder = choice.encoder
         with watch.time("read"):
             frame = self.read(query)
         with watch.time("encode"), self._batcher.submit(encoder, [frame]) as pending:
@@ -93,7 +100,7 @@ class Finder:
             is_reference=False,
             dreamsim_failure=perceived.failure,
         )
-        return self._answer(asked, wish, encoder, snapshot, scores, judge_scope(frame.facts), watch)
+        return self._answer(asked, wish, choice, snapshot, scores, judge_scope(frame.facts), watch)
 
     def find_like(self, key: str, wish: Wish) -> Answer:
         """The neighbours of a reference among the others of its library, its own patient left out."""
@@ -106,22 +113,23 @@ class Finder:
                 hint=f"leave library out, or name {reference.library!r}",
             )
         scores = chosen_scores(wish.scores)
-        encoder = self._batcher.encoder(wish.encoder)
+        choice = choose_encoder(self._catalogue, self._batcher, wish, reference.library)
+        encoder = choice.encoder
         snapshot = self._snapshot(reference.library, encoder)
-        vector = self._catalogue.vector(key, encoder.digest)
-        if vector is None:
+        vector = self._catalogue.embeddings.one(key, encoder.digest)
+        canvas = self._catalogue.canvases([key]).get(key)
+        if vector is None or canvas is None:
             raise NotFound("unknown_reference", "the reference is gone", hint="search again")
-        canvas, histogram = self._catalogue.canvases([key])[key]
         asked = _Query(
             facts=reference.facts,
             vector=vector,
-            scores=ScoreInput(canvas, histogram, self._dreamsim.stored([key], scores).get(key)),
+            scores=ScoreInput(canvas.canvas, canvas.histogram, self._dreamsim.stored([key], scores).get(key)),
             self_id=key,
             patient_keys=frozenset({own} if (own := reference.facts.patient_key) else ()),
             is_reference=True,
         )
         scope = Scope("unknown", ())
-        return self._answer(asked, wish, encoder, snapshot, scores, scope, watch)
+        return self._answer(asked, wish, choice, snapshot, scores, scope, watch)
 
     def read(self, query: ImageQuery) -> Frame:
         """The de-identified frame of an image."""
@@ -137,11 +145,11 @@ class Finder:
 
     def _snapshot(self, library: str | None, encoder: Encoder) -> Snapshot:
         """The snapshot of a library, of the only one without a name, at the version that is stored now."""
-        versions = self._catalogue.versions()
-        name = library if library is not None else _only_library(list(versions))
-        if name not in versions:
+        editions = self._catalogue.editions()
+        name = library if library is not None else only_library(list(editions))
+        if name not in editions:
             return self._shelves.snapshot(name, encoder)  # says which there are
-        return self._shelves.snapshot_at(name, versions[name], encoder)
+        return self._shelves.snapshot_at(name, editions[name], encoder)
 
     def _patient_keys(self, query: ImageQuery, facts: ImageFacts) -> frozenset[str]:
         """Whom to leave out: the patient that the caller names and the one that the header names."""
@@ -152,44 +160,50 @@ class Finder:
         self,
         asked: _Query,
         wish: Wish,
-        encoder: Encoder,
+        choice: Choice,
         snapshot: Snapshot,
         scores: tuple[str, ...],
         scope: Scope,
         watch: Stopwatch,
     ) -> Answer:
-        with watch.time("search"):
-            ranking = rank(
-                snapshot,
-                asked.vector,
-                wish,
-                self_id=asked.self_id,
-                patient_keys=asked.patient_keys,
-                without_own_patient=asked.is_reference,
-            )
-            evidence = weigh_evidence(
-                snapshot, ranking.hits.rows, ranking.visible, max_per_patient=wish.max_per_patient
-            )
-        with watch.time("scores"):
-            neighbours = self._neighbours(snapshot, ranking.hits, asked.scores, scores)
+        for _ in range(_ATTEMPTS):
+            with watch.time("search"):
+                ranking = rank(
+                    snapshot,
+                    asked.vector,
+                    wish,
+                    self_id=asked.self_id,
+                    patient_keys=asked.patient_keys,
+                    without_own_patient=asked.is_reference,
+                )
+                evidence = weigh_evidence(
+                    snapshot, ranking.hits.rows, ranking.visible, max_per_patient=wish.max_per_patient
+                )
+            with watch.time("scores"):
+                neighbours = self._neighbours(snapshot, ranking.hits, asked.scores, scores)
+            if len(neighbours) == len(ranking.hits.rows) and np.isfinite(ranking.hits.distances).all():
+                break
+            snapshot = self._shelves.snapshot(snapshot.info.name, choice.encoder)  # one of them has changed meanwhile
         return Answer(
             facts=asked.facts,
             reference_id=asked.self_id if asked.self_id in snapshot.row_of else None,
             patient_excluded=bool(asked.patient_keys),
             library=snapshot.info,
-            encoder=describe(encoder),
+            encoder=describe(choice.encoder),
+            adoption=choice.adoption,
             engine=snapshot.index.engine,
             exact=snapshot.index.exact,
             neighbours=neighbours,
             evidence=evidence,
-            scope=with_frames_of(scope, snapshot.frame_digests) if neighbours else nothing_seen(scope),
+            scope=with_frames_of(scope, snapshot.frame_digests.keys()) if neighbours else nothing_seen(scope),
             unavailable=self._unavailable(asked, neighbours, snapshot.info.name, scores),
             timings_ms=watch.milliseconds(),
         )
 
     def _neighbours(self, snapshot: Snapshot, hits: Hits, query: ScoreInput, names: tuple[str, ...]) -> list[Neighbour]:
+        """The neighbours with their scores; those that are not as the snapshot has them any more are left out."""
         found = [snapshot.references[row] for row in hits.rows]
-        scores = self._scores([reference.id for reference in found], query, names)
+        scores = self._scores([reference.id for reference in found], snapshot.info.version, query, names)
         pairs = zip(found, hits.distances.tolist(), strict=True)
         there = [(reference, distance) for reference, distance in pairs if reference.id in scores]
         return [
@@ -197,16 +211,20 @@ class Finder:
             for rank, (reference, distance) in enumerate(there, start=1)
         ]
 
-    def _scores(self, keys: list[str], query: ScoreInput, names: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
-        """Scores by id; what has been deleted meanwhile is left out."""
+    def _scores(
+        self, keys: list[str], version: int, query: ScoreInput, names: tuple[str, ...]
+    ) -> dict[str, Mapping[str, Any]]:
+        """Scores by id of the references that have not changed since a version of their library."""
         if not names:
             return {key: {} for key in keys}
         scores: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(keys), _CANVASES):
             some = keys[start : start + _CANVASES]
-            canvases = self._catalogue.canvases(some)
+            # Vectors first: what changes between the two reads is seen by the second.
             vectors = {} if query.dreamsim is None else self._dreamsim.stored(some, names)
-            inputs = [ScoreInput(*canvas, vectors.get(key)) for key, canvas in canvases.items()]
+            stored = self._catalogue.canvases(some).items()
+            canvases = {key: canvas for key, canvas in stored if canvas.version <= version}
+            inputs = [ScoreInput(canvas.canvas, canvas.histogram, vectors.get(key)) for key, canvas in canvases.items()]
             scores.update(zip(canvases, score_pairs(query, inputs, names), strict=True))
         return scores
 
@@ -226,18 +244,6 @@ class Finder:
         if asked.is_reference and asked.scores.dreamsim is None:
             return without_vectors("the reference that was asked for has", library)
         return without_vectors(f"{lacking} of {len(neighbours)} neighbours have", library)
-
-
-def _only_library(names: list[str]) -> str:
-    if not names:
-        raise NotFound("no_library", "there is no library yet", hint="enrol one: sonoseek enrol NAME MANIFEST")
-    if len(names) > 1:
-        raise BadInput(
-            "library_needed",
-            "there are several libraries and none was named",
-            hint=f"add library=NAME; libraries are: {', '.join(names)}",
-        )
-    return names[0]
 
 
 def describe(encoder: Encoder) -> EncoderInfo:

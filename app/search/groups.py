@@ -1,6 +1,8 @@
 """Which references count as one patient: those with one key, and near-duplicates where there is none."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +16,62 @@ Seen on real pictures: pairs of one breast scan lie at 2 to 6, the nearest of di
 _BANDS = 8
 
 
-def group_patients(patient_keys: Sequence[str | None], fingerprints: Sequence[str]) -> NDArray[np.int64]:
-    """A group number per row: equal for rows of one patient; without a patient, for near-duplicates."""
-    groups = np.arange(len(patient_keys))
-    first_of: dict[str, int] = {}
-    unknown = []
-    for row, key in enumerate(patient_keys):
-        if key is None:
-            unknown.append(row)
-        else:
-            groups[row] = first_of.setdefault(key, row)
-    if unknown:
-        rows = np.asarray(unknown, dtype=np.int64)
-        hashes = np.asarray([int(fingerprints[row], 16) for row in unknown], dtype=np.uint64)
-        groups[rows] = rows[_near_duplicates(hashes)]
-    return groups
+@dataclass(frozen=True, slots=True)
+class PatientGroups:
+    """A group number per row: equal for rows of one patient; without a patient, for near-duplicates.
+
+    ``hashes`` are the rows' perceptual hashes, ``unknown`` says which rows have no patient.
+    """
+
+    numbers: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    unknown: NDArray[np.bool_]
+    first_of: dict[str, int]
+
+    @classmethod
+    def of(cls, patient_keys: Sequence[str | None], fingerprints: Sequence[str]) -> Self:
+        """From the key of each row's patient, None where there is none, and its perceptual hash (16 hex digits)."""
+        numbers = np.arange(len(patient_keys))
+        first_of: dict[str, int] = {}
+        for row, key in enumerate(patient_keys):
+            if key is not None:
+                numbers[row] = first_of.setdefault(key, row)
+        unknown = np.asarray([key is None for key in patient_keys], dtype=np.bool_)
+        hashes = np.asarray([int(text, 16) for text in fingerprints], dtype=np.uint64)
+        rows = np.flatnonzero(unknown)
+        numbers[rows] = rows[_near_duplicates(hashes[rows])]
+        return cls(numbers, hashes, unknown, first_of)
+
+    def changed(
+        self,
+        gone: Sequence[int],
+        alive: NDArray[np.bool_],
+        patient_keys: Sequence[str | None],
+        fingerprints: Sequence[str],
+    ) -> "PatientGroups":
+        """After some rows have gone, of which ``alive`` are left, and others have come behind them."""
+        first, first_of = len(self.numbers), dict(self.first_of)
+        numbers = np.append(self.numbers, np.arange(first, first + len(patient_keys)))
+        unknown = np.append(self.unknown, np.asarray([key is None for key in patient_keys], dtype=np.bool_))
+        hashes = np.append(self.hashes, np.asarray([int(text, 16) for text in fingerprints], dtype=np.uint64))
+        for row, key in enumerate(patient_keys, start=first):
+            if key is not None:
+                numbers[row] = first_of.setdefault(key, row)
+        among = unknown & np.append(alive, np.ones(len(patient_keys), dtype=np.bool_))
+        # A group that lost a member may fall apart; what has come may join groups.
+        torn = np.isin(numbers, numbers[[row for row in gone if unknown[row]]])
+        touched = torn | (np.arange(len(numbers)) >= first) | _near_any(hashes, hashes[first:][among[first:]])
+        rows = np.flatnonzero(among & np.isin(numbers, numbers[touched & among]))
+        numbers[rows] = rows[_near_duplicates(hashes[rows])]
+        return PatientGroups(numbers, hashes, unknown, first_of)
+
+
+def _near_any(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which of some hashes are near to one of others."""
+    near = np.zeros(len(hashes), dtype=np.bool_)
+    for other in others:
+        near |= np.bitwise_count(hashes ^ other) <= NEAR_DUPLICATE_BITS
+    return near
 
 
 def _near_duplicates(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:

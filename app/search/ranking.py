@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.domain import ATTRIBUTES, LABEL_KINDS, Vectors
 from app.errors import BadInput
-from app.indexes.base import Hits, Mask
+from app.indexes.base import Hits, Mask, Sight, Where
 from app.search.answer import Wish
 from app.search.snapshot import Snapshot
 
@@ -31,31 +31,45 @@ def rank(
     self_id: str | None = None,
     patient_keys: Collection[str] = (),
     without_own_patient: bool = False,
+    among: Mask | None = None,
 ) -> Ranking:
     """The nearest rows of a vector (dim,) among those the wish lets it see, never fewer than k while k exist.
 
     Left out are the query itself (``self_id``), the patients that were given and, with ``without_own_patient``,
-    the patient or near-duplicate group of the reference that the query is.
+    the patient or near-duplicate group of the reference that the query is. ``among`` are rows beyond which nothing
+    is seen: an evaluation's gallery.
     """
-    visible = _filtered(snapshot, wish)
+    where = _grouped(wish)
+    visible = _filtered(snapshot, where)
+    hidden = [snapshot.rows_of_patient[key] for key in patient_keys]
     own = snapshot.row_of.get(self_id) if self_id else None
-    keep_own = own is not None and wish.include_self and bool(visible[own])
-    for key in patient_keys:
-        visible[snapshot.rows_of_patient.get(key, _NO_ROWS)] = False
     if own is not None:
         if without_own_patient:
-            visible[snapshot.patients == snapshot.patients[own]] = False
-        visible[own] = keep_own
+            hidden.append(np.flatnonzero(snapshot.patients == snapshot.patients[own]))
+        hidden.append(np.asarray([own]))
+    rows = np.concatenate([_NO_ROWS, *hidden])
+    if own is not None and wish.include_self:
+        rows = rows[rows != own]
+    visible[rows] = False
+    if among is not None:
+        visible &= among
+    sight = Sight(visible, where, frozenset(snapshot.references[row].id for row in rows if snapshot.alive[row]))
     if wish.max_per_patient is None:
-        return Ranking(snapshot.index.search(vector, wish.k, visible), visible)
-    return Ranking(_capped(snapshot, vector, wish.k, visible, wish.max_per_patient), visible)
+        return Ranking(snapshot.search(vector, wish.k, sight), visible)
+    return Ranking(_capped(snapshot, vector, wish.k, sight, wish.max_per_patient), visible)
 
 
-def _filtered(snapshot: Snapshot, wish: Wish) -> Mask:
-    """Rows that pass the filters: the same kind means or, different kinds and."""
-    visible = snapshot.everything()
-    for kind in dict.fromkeys(kind for kind, _ in wish.where):
-        visible &= _carriers(snapshot, kind, [value for name, value in wish.where if name == kind])
+def _grouped(wish: Wish) -> Where:
+    """The filters by kind: the same kind means or, different kinds and."""
+    kinds = dict.fromkeys(kind for kind, _ in wish.where)
+    return tuple((kind, tuple(value for name, value in wish.where if name == kind)) for kind in kinds)
+
+
+def _filtered(snapshot: Snapshot, where: Where) -> Mask:
+    """The living rows that pass the filters."""
+    visible = snapshot.alive.copy()
+    for kind, values in where:
+        visible &= _carriers(snapshot, kind, values)
     return visible
 
 
@@ -69,16 +83,16 @@ def _carriers(snapshot: Snapshot, kind: str, values: Sequence[str]) -> Mask:
             hint=f"label kinds are {', '.join(LABEL_KINDS)}; attributes are such as {', '.join(ATTRIBUTES)}",
         )
     for value in values:
-        mask[snapshot.rows_with.get((kind, value), _NO_ROWS)] = True
+        mask[snapshot.rows_with[kind, value]] = True
     return mask
 
 
-def _capped(snapshot: Snapshot, vector: Vectors, k: int, visible: Mask, cap: int) -> Hits:
+def _capped(snapshot: Snapshot, vector: Vectors, k: int, sight: Sight, cap: int) -> Hits:
     """The k nearest with at most ``cap`` rows of one patient: ask for more until there are k or no more."""
-    available = int(np.count_nonzero(visible))
+    available = int(np.count_nonzero(sight.rows))
     fetch = min(2 * k, available)
     while True:
-        hits = snapshot.index.search(vector, fetch, visible)
+        hits = snapshot.search(vector, fetch, sight)
         kept = _first_of_patients(snapshot.patients[hits.rows], cap)[:k]
         if len(kept) == k or fetch >= available:
             return Hits(hits.rows[kept], hits.distances[kept])

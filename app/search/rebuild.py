@@ -23,12 +23,12 @@ def reembed(
 
     Each batch is stored as it comes, so an interrupted run goes on where it stopped.
     """
-    missing = catalogue.without_vector(library, encoder.digest)
+    missing = catalogue.embeddings.missing(library, encoder.digest)
     for start in range(0, len(missing), _BATCH):
         keys = missing[start : start + _BATCH]
         references = catalogue.get_many(keys)
         frames = [Frame(read_stored(catalogue.files.read(found.id)), found.facts) for found in references]
         vectors = batcher.encode(encoder, frames, deadline_s=SECONDS_PER_IMAGE * len(frames))
-        catalogue.add_vectors(library, encoder.name, encoder.digest, [found.id for found in references], vectors)
+        catalogue.embeddings.add(library, encoder.name, encoder.digest, [found.id for found in references], vectors)
         progress(len(keys))
     return len(missing)

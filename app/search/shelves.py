@@ -1,51 +1,114 @@
-"""Keeps one snapshot per library and encoder, renewed when the library's version has moved."""
+"""Keeps one snapshot per library and encoder, brought up to date when the library's version has moved."""
 
 import threading
 from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import NamedTuple
 
 from app.encoders.base import Encoder
 from app.errors import Conflict
 from app.library.catalogue import Catalogue
-from app.search.snapshot import Snapshot, build_snapshot
+from app.library.reference import Edition
+from app.logs import get_logger
+from app.search.index_makers import IndexMaker
+from app.search.snapshot import Snapshot, rebuilt, rows_of, snapshot_of, with_changes
+
+log = get_logger("shelves")
+
+
+class _Key(NamedTuple):
+    library: str
+    digest: str
 
 
 class Shelves:
-    """Hands out snapshots. Other processes write too: every call compares the stored version."""
+    """Hands out snapshots. Other processes write too: every call compares the stored edition.
 
-    def __init__(self, catalogue: Catalogue, engine: str) -> None:
+    What has changed is put into the snapshot at once, behind the rows that its engine was built from. Engines are
+    built on a thread of their own, and no search waits for that.
+    """
+
+    def __init__(self, catalogue: Catalogue, maker: IndexMaker) -> None:
         self._catalogue = catalogue
-        self._engine = engine
-        self._snapshots: dict[tuple[str, str], Snapshot] = {}
-        self._building: defaultdict[tuple[str, str], threading.Lock] = defaultdict(threading.Lock)
+        self._maker = maker
+        self._snapshots: dict[_Key, Snapshot] = {}
+        self._renewing: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
+        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
+        self._building: dict[_Key, Future[None]] = {}
 
     def snapshot(self, library: str, encoder: Encoder) -> Snapshot:
         """The present snapshot; raises NotFound, or Conflict ``digest_mismatch`` where vectors are missing."""
-        return self.snapshot_at(library, self._catalogue.version(library), encoder)
+        return self.snapshot_at(library, self._catalogue.library(library).edition, encoder)
 
-    def snapshot_at(self, library: str, version: int, encoder: Encoder) -> Snapshot:
-        """The same where the stored version is known already."""
-        key = (library, encoder.digest)
+    def snapshot_at(self, library: str, edition: Edition, encoder: Encoder) -> Snapshot:
+        """The same where the stored edition is known already."""
+        key = _Key(library, encoder.digest)
         found = self._snapshots.get(key)
-        if found is None or found.info.version != version:
-            found = self._renew(key, version)
+        if found is None or found.info.edition != edition:
+            found = self._renew(key, edition, encoder)
         if found.missing:
             raise self._mismatch(found, encoder)
         return found
 
-    def _renew(self, key: tuple[str, str], version: int) -> Snapshot:
-        with self._building[key]:  # one builds, those who need the same wait; other libraries do not
+    def forget(self, library: str) -> list[str]:
+        """Drop what is held of a library: after an erasure nothing of the patient is left in memory.
+
+        Returns sentences on what remains elsewhere.
+        """
+        for key in [key for key in self._snapshots if key.library == library]:
+            with self._renewing[key]:
+                self._snapshots.pop(key, None)
+        return self._maker.forget(library)
+
+    def settle(self) -> None:
+        """Wait until all engines that are being built stand."""
+        wait(list(self._building.values()))
+
+    def close(self) -> None:
+        """Stop building."""
+        self._builder.shutdown(wait=True, cancel_futures=True)
+        self._maker.close()
+
+    def _renew(self, key: _Key, edition: Edition, encoder: Encoder) -> Snapshot:
+        with self._renewing[key]:  # one reads what changed, those who need the same wait; other libraries do not
             found = self._snapshots.get(key)
-            if found is None or found.info.version < version:
-                library, digest = key
-                found = build_snapshot(self._catalogue.shelf(library, digest), digest, self._engine)
-                self._snapshots[key] = found
+            if found is None or not _is_at(found, edition):
+                found = self._snapshots[key] = self._changed(key, found) or self._read(key.library, encoder)
+                if self._maker.wants_building(found.index, found.rows):
+                    self._build_later(key)
             return found
+
+    def _changed(self, key: _Key, old: Snapshot | None) -> Snapshot | None:
+        """An older state brought up to date; None where there is none, or its library was made anew."""
+        changes = old and self._catalogue.embeddings.changes(*key, since=old.info.edition)
+        return with_changes(old, changes, self._maker) if old and changes else None
+
+    def _read(self, library: str, encoder: Encoder) -> Snapshot:
+        """What is stored now, read as a whole."""
+        info, shelf = self._catalogue.embeddings.shelf(library, encoder.digest, with_vectors=self._maker.keeps_vectors)
+        rows = rows_of(info, encoder.name, encoder.digest, encoder.dim, shelf)
+        return snapshot_of(rows, shelf, self._maker.first(rows, shelf.vectors))
+
+    def _build_later(self, key: _Key) -> None:
+        running = self._building.get(key)
+        if running is None or running.done():
+            self._building[key] = self._builder.submit(self._build, key)
+
+    def _build(self, key: _Key) -> None:
+        try:
+            built = rebuilt(self._snapshots[key], self._maker)
+            with self._renewing[key]:
+                present = self._snapshots.get(key)  # none where it was forgotten meanwhile
+                if present is not None and (newest := self._changed(key, built)) is not None:
+                    self._snapshots[key] = newest
+        except Exception as error:  # the old snapshot goes on answering, exactly as before
+            log.error("index_not_built", library=key.library, error=type(error).__name__)
 
     def _mismatch(self, snapshot: Snapshot, encoder: Encoder) -> Conflict:
         library = snapshot.info.name
         stored = ", ".join(
             f"{name} {digest}"
-            for digest, (name, _count) in self._catalogue.encoders(library).items()
+            for digest, (name, _count) in self._catalogue.embeddings.counts(library).items()
             if digest != encoder.digest
         )
         return Conflict(
@@ -54,3 +117,8 @@ class Shelves:
             f"{encoder.name} {encoder.digest}; stored are vectors of {stored or 'no other encoder'}",
             hint=f"run: sonoseek reembed {library} --encoder {encoder.name}",
         )
+
+
+def _is_at(snapshot: Snapshot, edition: Edition) -> bool:
+    """Whether a snapshot is of that state of its library, or of a later one."""
+    return snapshot.info.uid == edition.uid and snapshot.info.version >= edition.version

@@ -87,6 +87,16 @@ def test_named_hosts_and_origins_are_let_through(keyed_client):
     assert response.headers["access-control-allow-origin"] == "https://viewer.example"
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_a_named_origin_may_write_and_no_other_may(keyed_client, method):
+    asked = {"Host": "pacs.example", "Access-Control-Request-Method": method}
+    named = keyed_client.options("/libraries/demo", headers={**asked, "Origin": "https://viewer.example"})
+    assert named.status_code == 200
+    assert method in named.headers["access-control-allow-methods"]
+    other = keyed_client.options("/libraries/demo", headers={**asked, "Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
 def test_with_a_key_everything_that_holds_data_needs_it(keyed_client):
     for path in ("/libraries", "/encoders", "/references/00000000-0000-0000-0000-000000000000", "/nothing"):
         response = keyed_client.get(path)

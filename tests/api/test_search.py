@@ -140,7 +140,7 @@ def test_libraries_encoders_version_and_health(demo_client):
     (library,) = demo_client.get("/libraries").json()
     assert (library["name"], library["size"]) == ("demo", PHANTOMS)
     assert library["encoders"][0]["vectors"] == PHANTOMS
-    assert demo_client.get("/libraries/demo").json() == library
+    assert library.items() <= demo_client.get("/libraries/demo").json().items()
     (encoder,) = demo_client.get("/encoders").json()
     assert encoder["default"]
     assert encoder["digest"] == library["encoders"][0]["digest"]

@@ -186,6 +186,39 @@ def test_whoever_hangs_up_is_not_encoded(served):
     assert sum(shades.batches) - images == 2
 
 
+def test_whoever_hangs_up_enrols_nothing(served):
+    port, app = served
+    service = app.state.opening.service()
+    shades, size = service.batcher.default, service.catalogue.library("demo").size
+    begun = shades.begun
+    shades.held.clear()
+    with ExitStack() as stack:
+        callers = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(3)]
+        send_reference(callers[0], picture(40))
+        wait_for(lambda: shades.begun > begun)
+        for number, caller in enumerate(callers[1:], start=41):
+            send_reference(caller, picture(number))
+        wait_for(lambda: service.batcher.waiting() == 2)
+        callers[1].close()
+        wait_for(lambda: service.batcher.waiting() == 1)
+        shades.held.set()
+        for caller in (callers[0], callers[2]):
+            assert caller.recv(100).startswith(b"HTTP/1.1 201")
+    assert service.catalogue.library("demo").size == size + 2
+
+
+def send_reference(connection, data):
+    parts = (b'name="labels"\r\n\r\n{}', b'name="image"; filename="scan.png"\r\n\r\n' + data)
+    body = b"".join(b"--x\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--x--\r\n"
+    head = (
+        "POST /libraries/demo/references?allow_unmasked=true HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: multipart/form-data; boundary=x",
+        f"Content-Length: {len(body)}",
+    )
+    connection.sendall("\r\n".join((*head, "", "")).encode() + body)
+
+
 def send_search(connection, data):
     head = ("POST /search HTTP/1.1", "Host: localhost", "Content-Type: image/png", f"Content-Length: {len(data)}")
     connection.sendall("\r\n".join((*head, "", "")).encode() + data)

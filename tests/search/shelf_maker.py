@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.domain import Labels
-from app.library.catalogue import Shelf
+from app.library.embeddings import Shelf
 from app.library.reference import LibraryInfo
 from app.search.snapshot import Snapshot, build_snapshot
 
@@ -16,10 +16,8 @@ def angles(*degrees: float) -> np.ndarray:
 def make_snapshot(vectors, organs, patients, fingerprints=None, devices=None, engine="exact") -> Snapshot:
     n = len(vectors)
     shelf = Shelf(
-        info=LibraryInfo("fetal", 1, n),
         ids=[f"id-{row}" for row in range(n)],
         vectors=vectors,
-        missing=0,
         external_ids=[None] * n,
         labels=[Labels(organ=organ) for organ in organs],
         attributes=[{"device": device} for device in devices or ["E6"] * n],
@@ -27,4 +25,4 @@ def make_snapshot(vectors, organs, patients, fingerprints=None, devices=None, en
         frame_digests=["sha256:frame"] * n,
         fingerprints=fingerprints or [f"{(row * 0x9E3779B97F4A7C15) % 2**64:016x}" for row in range(n)],
     )
-    return build_snapshot(shelf, "sha256:x", engine)
+    return build_snapshot(LibraryInfo("fetal", 1, n, "uid"), "sha256:x", shelf, engine)

@@ -84,7 +84,7 @@ class Counting:
 def test_an_installed_ensemble_is_loaded_behind_the_named_encoders(both, enrolled, models):
     assert list(both.batcher.encoders) == ["resnet-us", ENCODER]
     assert both.batcher.default.name == "resnet-us"
-    assert dict(both.catalogue.encoders("demo").values()) == {
+    assert dict(both.catalogue.embeddings.counts("demo").values()) == {
         "resnet-us": PHANTOMS,
         ENCODER: PHANTOMS,
     }
@@ -116,13 +116,13 @@ def test_the_score_is_one_minus_the_cosine_whichever_encoder_searched(both, quer
 
 def test_a_references_own_vector_is_taken_from_the_library(both, query, monkeypatch):
     counting = Counting(both, monkeypatch)
-    key = both.catalogue.shelf("demo", both.batcher.default.digest).ids[0]
+    key = both.catalogue.embeddings.shelf("demo", both.batcher.default.digest)[1].ids[0]
     answer = both.finder.find_like(key, Wish(k=5))
     assert answer.unavailable == {}
     digest = both.batcher.encoders[ENCODER].digest
-    own = both.catalogue.vector(key, digest).astype(np.float64)
+    own = both.catalogue.embeddings.one(key, digest).astype(np.float64)
     for found in answer.neighbours:
-        other = both.catalogue.vector(found.reference.id, digest).astype(np.float64)
+        other = both.catalogue.embeddings.one(found.reference.id, digest).astype(np.float64)
         assert found.scores["dreamsim"]["distance"] == pytest.approx(1 - own @ other, abs=1e-6)
     assert counting.pictures == 0
 
@@ -224,10 +224,10 @@ def test_it_can_be_switched_off(enrolled, models, query):
 def test_enrolling_again_changes_nothing(enrolled, models, phantoms, tmp_path):
     data = shutil.copytree(enrolled, tmp_path / "again")
     with running_service(settings(data, models)) as service:
-        before = service.catalogue.library("demo"), service.catalogue.encoders("demo")
+        before = service.catalogue.library("demo"), service.catalogue.embeddings.counts("demo")
         report = service.importer.run("demo", phantom_manifest(phantoms))
         assert (report.added, report.unchanged) == (0, PHANTOMS)
-        assert (service.catalogue.library("demo"), service.catalogue.encoders("demo")) == before
+        assert (service.catalogue.library("demo"), service.catalogue.embeddings.counts("demo")) == before
 
 
 def phantom_manifest(phantoms):
@@ -243,7 +243,7 @@ def test_a_picture_without_an_embedding_of_one_encoder_is_not_enrolled_at_all(ph
         assert len(report.bad) == 3
         assert all("no usable embedding" in bad.reason for bad in report.bad)
         assert service.catalogue.all_ids() == set()
-        assert service.catalogue.encoders("demo") == {}
+        assert service.catalogue.embeddings.counts("demo") == {}
         assert not list((tmp_path / "data").rglob("*.png"))
 
 

@@ -61,7 +61,7 @@ def test_the_same_picture_is_named_and_left_out(demo_service, phantoms):
 def test_the_patient_of_a_dicom_is_left_out(demo_service, enrolled):
     answer = demo_service.finder.find(ImageQuery(phantom_dicom(enrolled)), Wish(k=PHANTOMS))
     assert answer.patient_excluded
-    own = demo_service.catalogue.shelf("demo", answer.encoder.digest)
+    _, own = demo_service.catalogue.embeddings.shelf("demo", answer.encoder.digest)
     keys = dict(zip(own.ids, own.patient_keys, strict=True))
     everyone = demo_service.finder.find(ImageQuery(png_of(enrolled.pixels)), Wish(k=PHANTOMS, include_self=True))
     left_out = ids_of(everyone) - ids_of(answer)
@@ -185,7 +185,7 @@ def test_embedding_again_gives_the_same_bits(demo_service):
     from app.images.reader import read_stored
 
     encoder = demo_service.batcher.default
-    shelf = demo_service.catalogue.shelf("demo", encoder.digest)
+    _, shelf = demo_service.catalogue.embeddings.shelf("demo", encoder.digest)
     for row in (0, 17, 40):
         found = demo_service.catalogue.get(shelf.ids[row])
         frame = Frame(read_stored(demo_service.catalogue.files.read(found.id)), found.facts)

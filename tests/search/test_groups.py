@@ -2,13 +2,17 @@
 
 import random
 
-from app.search.groups import NEAR_DUPLICATE_BITS, group_patients
+from app.search.groups import NEAR_DUPLICATE_BITS, PatientGroups
 
 
 def flip(fingerprint: int, bits: int, rng: random.Random) -> int:
     for bit in rng.sample(range(64), bits):
         fingerprint ^= 1 << bit
     return fingerprint
+
+
+def group_patients(keys, fingerprints):
+    return PatientGroups.of(keys, fingerprints).numbers
 
 
 def test_one_patient_is_one_group():

@@ -41,12 +41,12 @@ def run(service, path, **options):
 def test_a_manifest_is_imported_and_again_changes_nothing(service, phantoms):
     manifest = read_manifest(phantoms / "manifest.csv", read_taxonomy(phantoms / "taxonomy.toml"))
     first = service.importer.run("demo", manifest)
-    version = service.catalogue.version("demo")
+    version = service.catalogue.library("demo").version
     assert (first.added, first.bad) == (len(manifest.rows), [])
     again = service.importer.run("demo", manifest)
     assert (again.added, again.unchanged, again.bad) == (0, len(manifest.rows), [])
     assert again.ids == first.ids
-    assert service.catalogue.version("demo") == version
+    assert service.catalogue.library("demo").version == version
     found = service.catalogue.get(first.ids[2])
     assert found.labels.organ_group == manifest.taxonomy.organs[found.labels.organ]
 

@@ -52,6 +52,13 @@ def locked_server(demo_data: Path, phantoms: Path, tmp_path_factory, start_serve
 
 
 @pytest.fixture
+def own_server(demo_data: Path, tmp_path: Path, start_server: Callable[..., str]) -> str:
+    """A server over a copy of the library that a test may change."""
+    shutil.copytree(demo_data, tmp_path / "data")
+    return start_server(tmp_path / "data")
+
+
+@pytest.fixture
 def query_file(query_file: Path, tmp_path: Path) -> Path:
     """A synthetic picture of 640 x 480 pixels whose patient is not in the library."""
     Image.open(query_file).resize((640, 480)).save(tmp_path / "query.png")
@@ -240,7 +247,7 @@ def test_everything_is_reached_by_keyboard(page: Page, query_file: Path) -> None
     tab_to(page, "#gallery a:focus-visible")
     page.keyboard.press("Enter")
     expect(page.locator("#reference-title")).to_be_focused()
-    page.keyboard.press("Tab")
+    tab_to(page, "#trail-list a")
     assert page.evaluate("() => document.activeElement.textContent") == "← Your image"
     page.keyboard.press("Enter")
     expect(page.locator("#query-panel")).to_be_visible()
@@ -468,3 +475,94 @@ def write_cine(picture: Path, file: Path, *, frames: int) -> Path:
     data.PixelData = np.repeat(pixels[None], frames, axis=0).tobytes()
     data.save_as(file, enforce_file_format=True)
     return file
+
+
+def chips(page: Page) -> list[str]:
+    return page.locator("#filter-list li").all_text_contents()
+
+
+def organs(page: Page) -> list[str]:
+    return page.locator("#gallery .labels p:first-child .label-filter").all_text_contents()
+
+
+def test_a_click_on_a_label_shows_only_images_with_it(page: Page, query_file: Path) -> None:
+    choose(page, query_file)
+    name = organs(page)[0]
+    request = sent_to(page, "/search", lambda: page.locator("#gallery .label-filter").first.click())
+    assert parse_qs(urlsplit(request.url).query)["where"] == [f"organ:{name}"]
+    expect(page.locator("#filters")).to_be_visible()
+    assert chips(page) == [f"organ {name}"]
+    assert set(organs(page)) == {name}
+    expect(page.locator("#add-image")).to_have_text("Add to the library")  # all of them carry it: that says nothing
+
+    page.locator("#gallery a").first.click()
+    expect(page.locator("#reference-panel")).to_be_visible()
+    assert set(organs(page)) == {name}
+    page.click("#drop-filters")
+    expect(page.locator("#filters")).to_be_hidden()
+    expect(page.locator("#gallery > li")).to_have_count(10)
+    page.go_back()
+    expect(page.locator("#query-panel")).to_be_visible()
+    expect(page.locator("#filters")).to_be_hidden()
+
+
+def test_a_label_is_corrected_by_keyboard(open_page: OpenPage, own_server: str, query_file: Path) -> None:
+    page = open_page(own_server)
+    choose(page, query_file)
+    tab_to(page, "#gallery .card > button")
+    page.keyboard.press("Enter")
+    expect(page.locator("#label-organ")).to_be_focused()
+    page.keyboard.type("corrected organ")
+    request = sent_to(page, "/search", lambda: page.keyboard.press("Enter"))
+    assert request.method == "POST"
+    expect(page.locator("#label-dialog")).to_be_hidden()
+    expect(page.locator("#gallery > li").first).to_contain_text("Library label: corrected organ")
+
+    page.locator("#gallery a").first.click()
+    expect(page.locator("#correct-reference")).to_have_text("Correct labels")
+    page.click("#correct-reference")
+    page.fill("#label-findings", "one; two")
+    page.click("#label-save")
+    expect(page.locator("#reference-labels")).to_contain_text("Findings: one, two")
+
+
+def test_an_unlabelled_image_takes_the_label_of_most(open_page: OpenPage, own_server: str, query_file: Path) -> None:
+    page = open_page(own_server)
+    choose(page, query_file)
+    button = page.locator("#add-image")
+    found = re.fullmatch(r"Add to the library as (.+) \((\d+) of 10\)", button.inner_text())
+    assert found is not None
+    assert int(found[2]) > 5
+    page.fill("#patient", "P-of-the-page")
+    page.click("#search")
+    expect(page.locator("#query-facts")).to_contain_text("left out")
+    button.click()
+    assert page.input_value("#label-organ") == found[1]
+    request = sent_to(page, "/libraries/demo/references", lambda: page.click("#label-save"))
+    assert "P-of-the-page" not in request.url
+    expect(page.locator("#query-notes")).to_contain_text("This image is in the library itself")
+    page.click("#open-own")
+    expect(page.locator("#reference-labels")).to_contain_text(f"Library label: {found[1]}")
+
+
+def test_labels_that_the_service_refuses_are_explained(open_page: OpenPage, own_server: str, query_file: Path) -> None:
+    page = open_page(own_server)
+    choose(page, query_file)
+    page.locator("#gallery .card > button").first.click()
+    page.fill("#label-organ", "x" * 300)
+    page.click("#label-save")
+    expect(page.locator("#label-problem")).to_contain_text("What you can do: ")
+    page.keyboard.press("Escape")
+    expect(page.locator("#label-dialog")).to_be_hidden()
+
+
+def test_without_writes_nothing_can_be_changed(
+    open_page: OpenPage, demo_data: Path, start_server: Callable[..., str], query_file: Path
+) -> None:
+    page = open_page(start_server(demo_data, SERVER__WRITES="false"))
+    choose(page, query_file)
+    expect(page.locator("#add-panel")).to_be_hidden()
+    expect(page.locator("#gallery .card > button")).to_have_count(0)
+    page.locator("#gallery a").first.click()
+    expect(page.locator("#reference-panel")).to_be_visible()
+    expect(page.locator("#correct-reference")).to_be_hidden()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.api.bodies import image_body, two_images_body
 from app.api.dependencies import ImageDep, RequestId, ServiceDep, UploadDep
-from app.api.schemas import CompareBody, EmbedBody
+from app.api.schemas.comparison import CompareBody, EmbedBody
 from app.domain import Box
 from app.search.answer import ImageQuery
 

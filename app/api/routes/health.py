@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.dependencies import ServiceDep, SettingsDep
-from app.api.schemas import HealthBody, VersionBody
+from app.api.schemas.health import HealthBody, VersionBody
 from app.version import PURPOSE, VERSION
 
 router = APIRouter(tags=["health"])
@@ -33,4 +33,10 @@ async def version(settings: SettingsDep) -> VersionBody:
 
     `curl http://127.0.0.1:8000/version`
     """
-    return VersionBody(name="sonoseek", version=VERSION, open=settings.security.open, purpose=PURPOSE)
+    return VersionBody(
+        name="sonoseek",
+        version=VERSION,
+        open=settings.security.open,
+        writes=settings.server.writes,
+        purpose=PURPOSE,
+    )

@@ -1,12 +1,27 @@
-"""Libraries and loaded encoders."""
+"""Libraries, what they hold, and the loaded encoders."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
 
-from app.api.dependencies import ServiceDep
-from app.api.schemas import LibraryListBody, LoadedEncoderBody, encoder_body, library_list_body
+from fastapi import APIRouter, Query, Response
+
+from app.api.dependencies import ActorDep, JsonDep, ServiceDep
+from app.api.schemas.inputs import TaxonomyInput, json_body
+from app.api.schemas.libraries import (
+    DeletedLibraryBody,
+    LibraryListBody,
+    LoadedEncoderBody,
+    OverviewBody,
+    encoder_body,
+    library_list_body,
+)
+from app.api.schemas.references import PageBody
+from app.search.answer import parse_condition
 from app.search.finder import describe
 
 router = APIRouter(tags=["libraries"])
+
+_EXAMPLE = {"organs": {"femur": "fetal limb"}, "diagnoses": {"short femur": "skeletal"}}
 
 
 @router.get("/libraries")
@@ -16,16 +31,74 @@ def list_libraries(service: ServiceDep) -> list[LibraryListBody]:
     `curl http://127.0.0.1:8000/libraries`
     """
     catalogue = service.catalogue
-    return [library_list_body(info, catalogue.encoders(info.name)) for info in catalogue.libraries()]
+    return [library_list_body(info, catalogue.embeddings.counts(info.name)) for info in catalogue.libraries()]
 
 
 @router.get("/libraries/{name}")
-def get_library(service: ServiceDep, name: str) -> LibraryListBody:
-    """One library.
+def get_library(service: ServiceDep, name: str) -> OverviewBody:
+    """One library: how often each label, which have few references, what has no label, what looks the same.
 
     `curl http://127.0.0.1:8000/libraries/demo`
     """
-    return library_list_body(service.catalogue.library(name), service.catalogue.encoders(name))
+    return OverviewBody.of(service.overviews.of(name))
+
+
+# A name with a slash reaches this route too, and is told what is wrong with it.
+@router.put(
+    "/libraries/{name:path}",
+    openapi_extra=json_body(TaxonomyInput, _EXAMPLE),
+    responses={201: {"model": LibraryListBody, "description": "The library is new."}},
+)
+def put_library(service: ServiceDep, actor: ActorDep, name: str, body: JsonDep, response: Response) -> LibraryListBody:
+    """Create a library (201), or replace the taxonomy of one that is there (200): groups of its references follow.
+
+    `curl -X PUT -H 'Content-Type: application/json' -d '{"organs": {"femur": "fetal limb"}}'
+    http://127.0.0.1:8000/libraries/fetal`
+    """
+    taxonomy = TaxonomyInput.parse(body).taxonomy()
+    if service.editor.put_library(name, taxonomy, by=actor):
+        response.status_code = 201
+    return library_list_body(service.catalogue.library(name), service.catalogue.embeddings.counts(name))
+
+
+@router.delete("/libraries/{name}")
+def delete_library(
+    service: ServiceDep,
+    actor: ActorDep,
+    name: str,
+    confirm: Annotated[str | None, Query(description="The name of the library once more.")] = None,
+) -> DeletedLibraryBody:
+    """Delete a library with all its references. There is no way back but a backup.
+
+    `curl -X DELETE 'http://127.0.0.1:8000/libraries/fetal?confirm=fetal'`
+    """
+    return DeletedLibraryBody(name=name, references=service.editor.delete_library(name, confirm=confirm, by=actor))
+
+
+@router.get("/libraries/{name}/references")
+def list_references(
+    service: ServiceDep,
+    name: str,
+    where: Annotated[
+        list[str] | None,
+        Query(description="KIND:VALUE, a label kind or an attribute; repeated: same kind or, other kinds and."),
+    ] = None,
+    external_id: Annotated[str | None, Query(description="Your own name of a reference.")] = None,
+    after: Annotated[UUID | None, Query(description="The `next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="References of one page.")] = 100,
+) -> PageBody:
+    """The references of a library, a page at a time, in order of id.
+
+    `curl 'http://127.0.0.1:8000/libraries/demo/references?where=organ:femur&limit=10'`
+    """
+    found = service.catalogue.listing.page(
+        name,
+        where=[parse_condition(text) for text in where or ()],
+        external_id=external_id,
+        after=str(after) if after else None,
+        limit=limit + 1,
+    )
+    return PageBody.of(service.catalogue.library(name), found, limit)
 
 
 @router.get("/encoders")

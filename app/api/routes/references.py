@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from app.api.dependencies import RequestId, ServiceDep, WishDep
-from app.api.schemas import ReferenceBody, SearchBody
+from app.api.dependencies import ActorDep, JsonDep, RequestId, ServiceDep, WishDep
+from app.api.schemas.inputs import LabelsInput, json_body
+from app.api.schemas.references import ReferenceBody, SettledBody
+from app.api.schemas.search import SearchBody
 
 router = APIRouter(prefix="/references", tags=["references"])
 
@@ -22,6 +24,27 @@ def get_reference(service: ServiceDep, reference_id: ReferenceId) -> ReferenceBo
     """
     key = str(reference_id)
     return ReferenceBody.of(service.catalogue.get(key), service.catalogue.history(key))
+
+
+@router.patch("/{reference_id}", openapi_extra=json_body(LabelsInput, {"organ": "femur", "findings": []}))
+def relabel_reference(service: ServiceDep, actor: ActorDep, reference_id: ReferenceId, body: JsonDep) -> SettledBody:
+    """Replace the label kinds that are named, and the attributes where they are; the history keeps what was.
+
+    `curl -X PATCH -H 'Content-Type: application/json' -d '{"organ": "femur"}'
+    http://127.0.0.1:8000/references/REFERENCE_ID`
+    """
+    key = str(reference_id)
+    outcome = service.editor.relabel(key, LabelsInput.parse(body).edit(), by=actor)
+    return SettledBody.of_outcome(outcome, service.catalogue.get(key), service.catalogue.history(key))
+
+
+@router.delete("/{reference_id}", status_code=204)
+def delete_reference(service: ServiceDep, actor: ActorDep, reference_id: ReferenceId) -> None:
+    """Delete a reference; no search finds it any more.
+
+    `curl -X DELETE http://127.0.0.1:8000/references/REFERENCE_ID`
+    """
+    service.editor.remove(str(reference_id), by=actor)
 
 
 @router.get("/{reference_id}/image", response_class=Response, responses={200: {"content": {"image/png": {}}}})

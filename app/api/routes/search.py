@@ -5,7 +5,7 @@ from fastapi.responses import Response
 
 from app.api.bodies import image_body
 from app.api.dependencies import ImageQueryDep, RequestId, ServiceDep, WishDep
-from app.api.schemas import SearchBody
+from app.api.schemas.search import SearchBody
 
 router = APIRouter(tags=["search"])
 

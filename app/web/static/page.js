@@ -25,13 +25,16 @@ const FORMATS = { png: "PNG", jpeg: "JPEG", webp: "WebP", bmp: "BMP", tiff: "TIF
 const state = {
   file: null,
   answer: null, // of the search by `file`
+  stale: false, // whether labels or filters have changed since
   region: null, // [x0, y0, x1, y1] chosen by the user, null: the service finds it
   size: null, // [width, height] of the picture before cropping
   corner: null, // where a box begins while it is drawn
   job: null, // AbortController of what runs
   patientSearched: false,
+  searchedPatient: "", // whom the last search by `file` left out
+  shown: null, // {reference, answer} of the library image that is shown
   trail: [], // the views behind and with the present one: {id, title}, id null for the image
-  references: new Map(), // id -> {reference, answer}
+  references: new Map(), // id and filters -> {reference, answer}
   pictures: new Map(), // path -> promise of a blob URL
   queryUrl: null,
   stageUrl: null,
@@ -55,6 +58,7 @@ function start() {
 
 async function openPage(job) {
   showLibraries(await whenReady(job));
+  await learnWhetherWritable(job);
   if (referenceInFragment()) await showReference(referenceInFragment(), job);
 }
 
@@ -130,10 +134,11 @@ function noAnswer() {
   return new Problem({ code: "no_answer", detail: "the service did not answer", hint });
 }
 
-async function ask(path, { job, form = null, onUpload = null } = {}) {
+async function ask(path, { job, form = null, json = null, method = null, onUpload = null } = {}) {
+  const body = json ? JSON.stringify(json) : form;
   for (;;) {
     const key = sessionStorage.getItem(KEY_NAME);
-    const reply = await exchange(path, { job, form, onUpload, key });
+    const reply = await exchange(path, { job, body, isJson: json !== null, method, onUpload, key });
     if (reply.status < 400) return reply;
     const problem = await readProblem(reply);
     if (reply.status !== 401) throw problem;
@@ -141,19 +146,20 @@ async function ask(path, { job, form = null, onUpload = null } = {}) {
   }
 }
 
-function exchange(path, { job, form, onUpload, key }) {
+function exchange(path, { job, body, isJson, method, onUpload, key }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch cannot tell how far an upload is
-    request.open(form ? "POST" : "GET", path);
+    request.open(method ?? (body ? "POST" : "GET"), path);
     request.responseType = "blob";
     if (key) request.setRequestHeader("Authorization", `Bearer ${key}`);
+    if (isJson) request.setRequestHeader("Content-Type", "application/json");
     if (onUpload) request.upload.onprogress = onUpload;
     request.onload = () => resolve(request);
     request.onerror = () => reject(noAnswer());
     request.onabort = () => reject(noAnswer());
     job?.signal.addEventListener("abort", () => request.abort());
     if (job?.signal.aborted) reject(noAnswer());
-    else request.send(form);
+    else request.send(body);
   });
 }
 
@@ -283,6 +289,7 @@ function take(files) {
 
 function forgetImage() {
   Object.assign(state, { answer: null, region: null, size: null, corner: null });
+  labels.where = [];
   if (state.patientSearched) $("patient").value = ""; // another image, another patient
   state.patientSearched = false;
   $("frame").value = "";
@@ -291,7 +298,7 @@ function forgetImage() {
   $("stage").hidden = true;
   showEdges([]);
   state.stageUrl = replaceUrl(state.stageUrl, null);
-  $("query-facts").hidden = $("query-notes").hidden = $("results").hidden = true;
+  $("query-facts").hidden = $("query-notes").hidden = $("results").hidden = $("add-panel").hidden = true;
   showOwnPicture();
 }
 
@@ -330,11 +337,14 @@ function search() {
   location.hash && history.pushState(null, "", location.pathname);
   return attempt("Searching", async (job) => {
     const file = state.file;
+    const patient = $("patient").value.trim();
     const answer = await askJson(`/search?${searchParameters()}`, { job, form: imageForm(true), onUpload: showUpload });
     if (state.file !== file) return;
     state.answer = answer;
+    state.stale = false;
     state.size = [answer.query.width, answer.query.height];
-    state.patientSearched = $("patient").value.trim() !== "";
+    state.searchedPatient = patient;
+    state.patientSearched = patient !== "";
     showQueryAnswer();
     await showCrop(job);
   });
@@ -354,7 +364,7 @@ function searchParameters() {
   parameters.set("k", K);
   parameters.set("max_per_patient", 1);
   if ($("library").value) parameters.set("library", $("library").value);
-  return parameters;
+  return addFilters(parameters);
 }
 
 function imageParameters(region) {
@@ -415,6 +425,7 @@ function showQueryAnswer() {
   showNotes($("query-notes"), [...scope.warnings, ...ownNotes(query)]);
   if (query.frame !== null) $("frame").value = query.frame;
   showEdges(state.region ?? query.region ?? [0, 0, query.width, query.height]);
+  showAdding(state.answer);
   showResults(state.answer, "look most like your image");
 }
 
@@ -460,7 +471,8 @@ function showResults(answer, verb) {
   $("welcome").hidden = true;
   $("results-title").textContent = title;
   $("results-note").textContent = count ? resultsNote(answer.query) : "";
-  $("gallery").replaceChildren(...answer.neighbours.map(neighbourCard));
+  $("gallery").replaceChildren(...answer.neighbours.map((neighbour) => neighbourCard(neighbour, answer.library.name)));
+  showFilters();
   showEvidence(answer.evidence, count);
   showNotes($("unavailable"), Object.entries(answer.unavailable).map(([name, why]) => `${scoreName(name)}: ${why}`));
   $("source").textContent = sourceLine(answer);
@@ -477,7 +489,7 @@ function sourceLine({ library, encoder, index, timings_ms }) {
   return `Library ${library.name}, version ${library.version}, ${library.size} images; encoder ${encoder.name}, engine ${index.engine}${time}.`;
 }
 
-function neighbourCard(neighbour) {
+function neighbourCard(neighbour, library) {
   const card = $("neighbour-template").content.cloneNode(true);
   const link = card.querySelector("a");
   const image = card.querySelector("img");
@@ -488,6 +500,7 @@ function neighbourCard(neighbour) {
   card.querySelector(".labels").append(...labelLines(neighbour.labels));
   card.querySelector(".figures").append(...figures(neighbour));
   card.querySelector(".origin").textContent = origin(neighbour);
+  if (labels.writes) card.querySelector(".card").append(correctButton(neighbour, library));
   return card;
 }
 
@@ -495,22 +508,29 @@ function titleOf({ labels, external_id }) {
   return labels.organ ?? labels.organ_group ?? labels.plane ?? external_id ?? "not labelled";
 }
 
-function labelLines(labels) {
+function labelLines({ organ, organ_group, plane, diagnoses, findings }) {
   const lines = [];
-  if (labels.organ) lines.push(labelLine(labels.organ));
-  for (const name of labels.diagnoses) lines.push(labelLine(name, "diagnosis"));
-  if (!lines.length) for (const name of [labels.organ_group, labels.plane]) if (name) lines.push(labelLine(name));
-  if (!lines.length) lines.push(labelLine("none"));
-  const place = [labels.organ && labels.organ_group, labels.plane].filter(Boolean).join(" · ");
-  if (place && labels.organ) lines.push(element("p", place, "hint"));
-  if (labels.findings.length) lines.push(element("p", `Findings: ${labels.findings.join(", ")}`, "hint"));
+  if (organ) lines.push(labelLine("organ", organ));
+  for (const name of diagnoses) lines.push(labelLine("diagnoses", name, "diagnosis"));
+  if (!lines.length && organ_group) lines.push(labelLine("organ_group", organ_group));
+  if (!lines.length && plane) lines.push(labelLine("plane", plane));
+  if (!lines.length) lines.push(element("p", "Library label: none"));
+  const place = [organ && organ_group && ["organ_group", organ_group], organ && plane && ["plane", plane]].filter(Boolean);
+  if (place.length) lines.push(labelRow("", place, " · "));
+  if (findings.length) lines.push(labelRow("Findings: ", findings.map((name) => ["findings", name]), ", "));
   return lines;
 }
 
-function labelLine(name, kind = "") {
+function labelLine(kind, name, word = "") {
   const line = element("p", "Library label: ");
-  line.append(element("strong", name), kind ? ` (${kind})` : "");
+  line.append(labelButton(kind, name), word ? ` (${word})` : "");
   return line;
+}
+
+function labelRow(text, items, between) {
+  const row = element("p", text, "hint");
+  items.forEach(([kind, name], position) => row.append(position ? between : "", labelButton(kind, name)));
+  return row;
 }
 
 function figures({ distance, scores }) {
@@ -599,7 +619,8 @@ function followFragment() {
 function returnToImage() {
   state.job?.abort();
   showProblem(null);
-  if (state.answer) showQueryAnswer();
+  if (state.answer && state.stale) search();
+  else if (state.answer) showQueryAnswer();
   else {
     $("results").hidden = true;
     showQueryPanel();
@@ -607,19 +628,23 @@ function returnToImage() {
 }
 
 async function showReference(id, job) {
-  const found = state.references.get(id) ?? (await fetchReference(id, job));
-  state.references.set(id, found);
+  const view = `${id} ${addFilters(new URLSearchParams())}`;
+  const found = state.references.get(view) ?? (await fetchReference(id, job));
+  state.references.set(view, found);
+  state.shown = found;
   stepTo(id, titleOf(found.reference));
   showReferencePanel(found.reference);
+  showReferenceEditing(found.reference, found.answer);
   showResults(found.answer, "look most like this one");
   $("reference-title").focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
 
 async function fetchReference(id, job) {
+  const parameters = addFilters(new URLSearchParams({ k: K, max_per_patient: 1 }));
   const [reference, answer] = await Promise.all([
     askJson(`/references/${id}`, { job }),
-    askJson(`/references/${id}/neighbours?k=${K}&max_per_patient=1`, { job }),
+    askJson(`/references/${id}/neighbours?${parameters}`, { job }),
   ]);
   return { reference, answer };
 }

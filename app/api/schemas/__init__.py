@@ -1,0 +1,1 @@
+"""The bodies of the HTTP contract, and how answers become them."""

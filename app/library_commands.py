@@ -1,0 +1,207 @@
+"""The commands that fill libraries, take them out, delete of them, and say who changed what."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.current_settings import current_settings
+from app.errors import Misconfigured
+from app.terminal import err, out, print_access, print_import, print_json, print_libraries, progress_bar
+
+if TYPE_CHECKING:
+    from app.search.importer import ImportReport
+
+libraries = typer.Typer(invoke_without_command=True, help="List libraries, or delete one.")
+patients = typer.Typer(no_args_is_help=True, help="Patients.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+LibraryName = Annotated[str, typer.Argument(help="Name of the library.")]
+
+
+def enrol(
+    library: Annotated[str, typer.Argument(help="Name of the library; it is created where there is none.")],
+    manifest: Annotated[
+        Path, typer.Argument(exists=True, help="CSV file, see docs/manifest.md, or the folder of an export.")
+    ],
+    taxonomy: Annotated[Path | None, typer.Option(help="taxonomy.toml: label -> group.")] = None,
+    map_file: Annotated[Path | None, typer.Option("--map", help="Write manifest line -> reference id there.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="Another column to store and return.")] = None,
+    on_conflict: Annotated[str, typer.Option(help="error, skip or update where labels differ.")] = "error",
+    allow_unmasked: Annotated[bool, typer.Option(help="Enrol pictures without a known scan region too.")] = False,
+    new_patients: Annotated[
+        bool, typer.Option(help="Enrol an export that was made with another secret; its patients become new ones.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Enrol the images of a manifest, or an export; running it again changes nothing."""
+    from app.search.export_reader import is_export
+    from app.wiring import running_service
+
+    if on_conflict not in ("error", "skip", "update"):
+        raise typer.BadParameter("--on-conflict is one of error, skip, update")
+    exported = is_export(manifest)
+    if exported and (taxonomy or attribute or allow_unmasked):
+        raise typer.BadParameter("an export brings its taxonomy, its attributes and its frames as they are")
+    if not exported and (manifest.is_dir() or new_patients):
+        raise typer.BadParameter("that is no export: there is no export.json beside a manifest.csv")
+    if not exported:
+        from app.library.manifest import read_manifest, read_taxonomy
+
+        rows = read_manifest(manifest, read_taxonomy(taxonomy) if taxonomy else None, attribute or ())
+    with (
+        _map_writer(map_file, manifest, taxonomy) as write_map,
+        running_service(current_settings()) as service,
+    ):
+        importer = service.importer
+        options: dict[str, Any] = {"on_conflict": on_conflict}
+        if exported:
+            export = importer.open_export(manifest, new_patients=new_patients)
+            with progress_bar(f"enrolling {library}", len(export.rows)) as advance:
+                report = importer.run_export(library, export, progress=advance, **options)
+        else:
+            with progress_bar(f"enrolling {library}", len(rows.rows)) as advance:
+                report = importer.run(library, rows, allow_unmasked=allow_unmasked, progress=advance, **options)
+        write_map(report.ids)
+    _tell(report, () if exported else rows.dropped, as_json=as_json)
+
+
+def export(
+    library: LibraryName,
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="A new or empty folder.")],
+    vectors: Annotated[bool, typer.Option(help="Write the vectors of all encoders too.")] = False,
+) -> None:
+    """Write a library to a folder: frames, labels, keys; sonoseek enrol brings it back, here or elsewhere."""
+    from app.search.exporter import Exporter
+    from app.wiring import open_library
+
+    opened = open_library(current_settings())
+    size = opened.catalogue.library(library).size
+    with progress_bar(f"exporting {library}", size) as advance:
+        report = Exporter(opened.catalogue, opened.keyer).run(library, folder, vectors=vectors, progress=advance)
+    out.print(f"{report.references} references in {folder}; keep it as safe as the library itself")
+    if report.changed:
+        err.print("  the library changed meanwhile: export it again if you need one state of it")
+
+
+def access_log(
+    limit: Annotated[int, typer.Option(min=1, help="So many of the newest lines.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Print who changed what, the newest line first."""
+    from app.wiring import open_library
+
+    lines = open_library(current_settings()).access_log.read(limit)
+    if as_json:
+        print_json(
+            [
+                {
+                    "at": line.at.isoformat(),
+                    "actor": line.actor,
+                    "action": line.action,
+                    "library": line.library,
+                    "objects": list(line.objects),
+                    "outcome": line.outcome,
+                }
+                for line in lines
+            ]
+        )
+    else:
+        print_access(lines)
+
+
+@libraries.callback()
+def list_libraries(context: typer.Context, as_json: Json = False) -> None:
+    """List the libraries."""
+    from app.api.schemas.libraries import library_list_body
+    from app.wiring import open_library
+
+    if context.invoked_subcommand is not None:
+        return
+    catalogue = open_library(current_settings()).catalogue
+    bodies = [library_list_body(info, catalogue.embeddings.counts(info.name)) for info in catalogue.libraries()]
+    if as_json:
+        print_json([body.model_dump() for body in bodies])
+    else:
+        print_libraries(bodies)
+
+
+@libraries.command("delete")
+def delete_library(
+    name: LibraryName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a library with all its references."""
+    from app.search.recorder import LOCAL
+    from app.wiring import open_library
+
+    opened = open_library(current_settings())
+    confirm = name
+    if not yes:
+        size = opened.catalogue.library(name).size
+        confirm = typer.prompt(f"{size} references will be gone; type the name of the library", err=True)
+    count = opened.editor.delete_library(name, confirm=confirm, by=LOCAL)
+    out.print(f"{name} deleted with {count} references")
+
+
+@patients.command("erase")
+def erase_patient(as_json: Json = False) -> None:
+    """Remove everything of a patient from all libraries. The id is read from standard input, or asked for."""
+    from app.search.recorder import LOCAL
+    from app.wiring import open_library
+
+    opened = open_library(current_settings())
+    asked = sys.stdin.isatty()  # not an argument: shells keep those in a file
+    patient_id = typer.prompt("patient id", hide_input=True, err=True) if asked else sys.stdin.readline()
+    erased = opened.editor.erase(patient_id, by=LOCAL)
+    if as_json:
+        print_json(
+            {
+                "libraries": dict(erased.libraries),
+                "reference_ids": list(erased.references),
+                "remains": list(erased.remains),
+            }
+        )
+        return
+    for library, count in erased.libraries.items():
+        out.print(f"{library}: {count} references removed")
+    if not erased.libraries:
+        out.print("no library holds anything of that patient")
+    for sentence in erased.remains:
+        out.print(f"  may remain: {sentence}")
+
+
+@contextmanager
+def _map_writer(path: Path | None, *inputs: Path | None) -> Iterator[Callable[[dict[int, str]], None]]:
+    """A function that writes manifest lines and reference ids; the file is opened before hours of work."""
+    if path is None:
+        yield lambda _ids: None
+        return
+    if any(given is not None and path.exists() and path.samefile(given) for given in inputs):
+        raise typer.BadParameter("--map would overwrite a file that this command reads")
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise Misconfigured(
+            "map_unwritable", f"the map file cannot be written ({type(error).__name__})", hint="check --map"
+        ) from None
+    with file:
+        writer = csv.writer(file)
+        writer.writerow(["line", "reference_id"])
+        yield lambda ids: writer.writerows(sorted(ids.items()))
+
+
+def _tell(report: "ImportReport", dropped: tuple[str, ...], *, as_json: bool) -> None:
+    """What became of the rows; exit code 3 where some are bad."""
+    if as_json:
+        bad = [{"line": one.line, "reason": one.reason} for one in report.bad]
+        counts = {name: getattr(report, name) for name in ("added", "unchanged", "updated", "skipped")}
+        print_json({**counts, "bad": bad, "dropped": dropped})
+    else:
+        print_import(report, dropped)
+    if report.bad:
+        raise typer.Exit(3)

@@ -1,0 +1,47 @@
+"""Who changes libraries, and the line that each change leaves in the access log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.errors import Refused
+from app.library.catalogue import Catalogue
+from app.security.access_log import AccessLog, Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something: ``local`` on the command line and where no key is needed, else the id of a key."""
+
+    name: str
+    may_write: bool = True
+
+
+LOCAL = Actor("local")
+
+
+class Recorder:
+    """Lets actors act, or refuses them; either leaves a line."""
+
+    def __init__(self, catalogue: Catalogue, access_log: AccessLog) -> None:
+        self._catalogue = catalogue
+        self._access_log = access_log
+
+    @contextmanager
+    def recording(
+        self, by: Actor, action: str, library: str | None, *objects: str, new: bool = False
+    ) -> Iterator[Attempt]:
+        """The line of what the block does; raises Refused ``writes_off``.
+
+        A library's name is written down where there is such a library, or where it may be ``new``: what was sent in
+        its place might be an identity.
+        """
+        named = library if new or library in self._catalogue.names() else None
+        with self._access_log.recording(by.name, action, named, objects) as attempt:
+            if not by.may_write:
+                raise Refused(
+                    "writes_off",
+                    "this service does not change libraries over HTTP",
+                    hint="use the command line, or let the operator set SONOSEEK_SERVER__WRITES=true",
+                )
+            yield attempt

@@ -1,0 +1,79 @@
+"""Taking libraries out, bringing them back, deleting of them, as a user types it; and what is written down of it."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from harness import PHANTOMS
+from test_cli import run
+
+
+@pytest.fixture(scope="module")
+def data(demo_data, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("commands") / "data"
+    shutil.copytree(demo_data, copy)
+    return copy
+
+
+def test_a_library_goes_out_comes_back_and_is_deleted(data, tmp_path):
+    folder, other = tmp_path / "export", tmp_path / "other"
+    exported = run(data, "export", "demo", str(folder), "--vectors")
+    assert exported.returncode == 0, exported.stderr
+    assert f"{PHANTOMS} references" in exported.stdout
+    again = run(data, "export", "demo", str(folder))
+    assert (again.returncode, "folder_not_empty" in again.stderr) == (3, True)
+
+    foreign = run(other, "enrol", "demo", str(folder))
+    assert (foreign.returncode, "--new-patients" in foreign.stderr) == (3, True)
+    secret = {"SONOSEEK_SECURITY__HMAC_KEY_FILE": str(data / "hmac.key")}
+    ours = json.loads(run(tmp_path / "ours", "enrol", "demo", str(folder), "--json", **secret).stdout)
+    assert (ours["added"], ours["bad"]) == (PHANTOMS, [])
+
+    refused = run(data, "libraries", "delete", "heart", "--yes")
+    assert (refused.returncode, "unknown_library" in refused.stderr) == (3, True)
+    deleted = run(data, "libraries", "delete", "demo", "--yes")
+    assert f"demo deleted with {PHANTOMS} references" in deleted.stdout
+    assert json.loads(run(data, "libraries", "--json").stdout) == []
+    assert list((data / "frames").rglob("*.png")) == []
+    lines = json.loads(run(data, "access-log", "--limit", "2", "--json").stdout)
+    assert [(line["actor"], line["action"], line["library"], line["outcome"]) for line in lines] == [
+        ("local", "library.delete", "demo", "done"),
+        ("local", "library.delete", None, "unknown_library"),
+    ]
+    assert "library.delete" in run(data, "access-log").stdout
+
+
+def test_a_patient_is_erased_by_an_id_that_no_shell_remembers(demo_data, tmp_path, phantoms):
+    data = tmp_path / "data"
+    shutil.copytree(demo_data, data)
+    header, first, *_ = (phantoms / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    patient = dict(zip(header.split(","), first.split(","), strict=False))["patient_id"]
+    result = subprocess.run(
+        [sys.executable, "-m", "app", "patients", "erase", "--json"],
+        env={"SONOSEEK_DATA": str(data), "PATH": "/usr/bin:/bin"},
+        input=f"{patient}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert result.returncode == 0, result.stderr
+    erased = json.loads(result.stdout)
+    assert erased["libraries"]["demo"] == len(erased["reference_ids"]) >= 1
+    assert patient not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("enrol", "demo", "."), "export.json"),
+        (("enrol", "demo", "README.md", "--new-patients"), "export.json"),
+        (("access-log", "--limit", "0"), "--limit"),
+    ],
+)
+def test_wrong_use_is_explained(tmp_path, arguments, says):
+    result = run(tmp_path / "none", *arguments)
+    assert (result.returncode, says in result.stderr) == (2, True), result.stderr
+    assert not (tmp_path / "none").exists()
