@@ -10,7 +10,16 @@ import typer
 from app.config import Settings
 from app.current_settings import current_settings
 from app.errors import BadInput
-from app.terminal import err, out, print_json, print_models, print_source_files, transfer_progress
+from app.terminal import (
+    changed_preparation,
+    err,
+    out,
+    print_error,
+    print_json,
+    print_models,
+    print_source_files,
+    transfer_progress,
+)
 
 if TYPE_CHECKING:
     from app.domain import Frame
@@ -49,11 +58,14 @@ def list_encoders(as_json: Annotated[bool, typer.Option("--json", help="Print JS
 
     settings = current_settings()
     placement = choose_placement(settings.encoders.device, settings.encoders.precision)
-    listed = list_models(_store(settings), placement.precision)
+    store = _store(settings)
+    listed = list_models(store, placement.precision)
     if as_json:
         print_json([dataclasses.asdict(model) for model in listed])
     else:
         print_models(listed)
+    for error in store.broken().values():
+        print_error(error)
 
 
 @models.command("add")
@@ -94,7 +106,7 @@ def add(
         licence=licence,
         output=output,
     )
-    _tell_installed(added)
+    _tell_installed(added, beside=under is not None)
 
 
 @models.command("fetch")
@@ -200,9 +212,15 @@ def _compare_with_original(store: "WeightStore", name: str, official: Path) -> N
         raise typer.Exit(1)
 
 
-def _tell_installed(added: "WeightsFolder") -> None:
+def _tell_installed(added: "WeightsFolder", *, beside: bool = False) -> None:
+    """``beside``: under a name of its own, so that the official one stays what it is."""
     manifest = added.manifest
     out.print(f"{manifest.name} installed: {manifest.dim} dimensions, licence {manifest.licence}")
+    if manifest.official:
+        told = changed_preparation(manifest.name, manifest.preprocess, manifest.official)
+        out.print(f"{told}: another encoder{'' if beside else '; --as NAME keeps the official one beside it'}")
+    if manifest.converted_from:
+        out.print(f"its file holds {' and '.join(manifest.converted_from)}: stored as float32")
     for source in (manifest.model_extra or {}).get("installed_from", ()):
         if not source["known"]:
             err.print(f"  {source['file']} has no published digest; recorded: sha256 {source['sha256']}")

@@ -57,11 +57,11 @@ def add_model(
         update={
             "name": under or name,
             "kind": f"{manifest.kind.removesuffix(_PACKAGE)}{_PACKAGE}" if original else manifest.kind,
-            "preprocess": _changed(manifest.preprocess, fit, size),
+            **_prepared(manifest, fit, size),
             "installed_from": installed,
         }
     )
-    return store.install(stored, _checked(convert(stored, files), name))
+    return _install(store, stored, files)
 
 
 def add_folder(
@@ -81,10 +81,23 @@ def add_folder(
     described = describe_folder(name, path, licence=licence or "", output=output or "pooled")
     files = folder_files(path)
     installed = [{"file": file.name, "sha256": sha256_of(file), "known": False} for file in files.values()]
-    changes = {"preprocess": _changed(described.preprocess, fit, size), "installed_from": installed}
-    stored = described.model_copy(update=changes)
+    stored = described.model_copy(update={**_prepared(described, fit, size), "installed_from": installed})
     kept = {"config.json": files["config.json"].read_bytes()} if "config.json" in files else {}
-    return store.install(stored, _checked(convert(stored, files), name), kept)
+    return _install(store, stored, files, kept)
+
+
+def _install(
+    store: WeightStore,
+    manifest: EncoderManifest,
+    files: Mapping[str, Path],
+    kept: Mapping[str, bytes] | None = None,
+) -> WeightsFolder:
+    """Convert the files and store what they give, with the types that they had."""
+    from app.encoders.checkpoint import noted_types  # with it comes torch, which takes a second
+
+    with noted_types() as types:
+        tensors = _checked(convert(manifest, files), manifest.name)
+    return store.install(manifest.model_copy(update={"converted_from": tuple(sorted(types))}), tensors, kept)
 
 
 def _refuse_taken(store: WeightStore, name: str, under: str | None) -> None:
@@ -124,8 +137,16 @@ def _checked(tensors: Mapping[str, Tensor], name: str) -> Mapping[str, Tensor]:
 def _is_described(store: WeightStore, name: str, path: Path) -> bool:
     """Whether the name is the user's own, and the folder says what it holds."""
     if name in store.names():
-        return store.find(name).manifest.kind in DESCRIBED_KINDS
+        return store.recipe(name).kind in DESCRIBED_KINDS
     return recognise(path) is not None
+
+
+def _prepared(manifest: EncoderManifest, fit: str | None, size: int | None) -> dict[str, Any]:
+    """What of a manifest is another with another fit or size: its preprocessing, and what that was officially."""
+    preprocess = _changed(manifest.preprocess, fit, size)
+    before = {**manifest.preprocess, **manifest.official}
+    official = {key: before[key] for key in ("fit", "size") if before.get(key) != preprocess.get(key)}
+    return {"preprocess": preprocess, "official": official}
 
 
 def _changed(preprocess: Mapping[str, Any], fit: str | None, size: int | None) -> dict[str, Any]:

@@ -30,6 +30,13 @@ from app.errors import BadInput, Misconfigured
 
 _TIMM_SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}
 _SAM2_CONFIGS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
+_THEIR_WAY: Mapping[str, Mapping[str, object]] = {
+    "dino": {"fit": "crop"},
+    "sam2": {"fit": "stretch"},
+    "dreamsim": {"fit": "stretch", "size": 224},
+}
+"""What of a manifest's preprocessing cannot be another with the authors' code; another size can."""
+
 _TORCHVISION_OPERATORS = ("nms", "qnms")
 _kept: list[Any] = []  # a declaration lives as long as its library
 
@@ -44,6 +51,7 @@ class Authors(NamedTuple):
 def authors_encoder(manifest: EncoderManifest, files: Mapping[str, Path], device: str = "cpu") -> Authors:
     """The authors' encoder from the official files; raises BadInput or Misconfigured."""
     family = manifest.kind.removesuffix("-package")
+    _refuse_other_preparation(family, manifest.preprocess)
     if family not in _BUILDERS:
         raise Misconfigured(
             "no_original",
@@ -62,6 +70,17 @@ def authors_encoder(manifest: EncoderManifest, files: Mapping[str, Path], device
                 f"the authors' package cannot use the official files of {manifest.name!r} ({type(error).__name__})",
                 hint="take the official files as they were published",
             ) from error
+
+
+def _refuse_other_preparation(family: str, table: Mapping[str, Any]) -> None:
+    """The packages prepare pictures in their own way, whatever a manifest says."""
+    other = [key for key, value in _THEIR_WAY.get(family, {}).items() if table.get(key) != value]
+    if other:
+        raise Misconfigured(
+            "no_original",
+            f"the authors' code does not prepare pictures with {', '.join(f'{key} = {table[key]!r}' for key in other)}",
+            hint="leave --fit and --size out; only an encoder with the official preparation can be compared",
+        )
 
 
 @cache
@@ -135,12 +154,6 @@ def _resize_and_crop(manifest: EncoderManifest) -> Callable[[Image.Image], Tenso
     from torchvision import transforms
 
     table = manifest.preprocess
-    if table["fit"] != "crop":
-        raise Misconfigured(
-            "no_original",
-            f"encoder {manifest.name!r} takes pictures with fit = {table['fit']!r}, which its authors do not",
-            hint="compare the encoder with the preprocessing of its authors",
-        )
     return transforms.Compose(  # type: ignore[no-any-return]
         [
             transforms.Resize(table["resize"], interpolation=transforms.InterpolationMode.BICUBIC),

@@ -28,6 +28,9 @@ from app.logs import get_logger
 _WARM_UP_S = 600.0
 """The largest encoders take half a minute for one picture on two cores."""
 
+_MOST_BYTES = 1 << 30
+"""Of prepared pictures that wait: 85 of the largest kind there is (SAM 2 at 1024 pixels)."""
+
 _LOOK_S = 0.25
 """How often somebody who waits looks whether his caller is still there."""
 
@@ -100,10 +103,11 @@ class Pending:
 class Batcher:
     """Encodes frames for many callers on one thread, one forward pass at a time.
 
-    The queue is bounded in images. The worker takes what is there, up to the batch size, and never waits
-    for more. Items whose caller has gone are dropped. A batch that fails is tried again in halves, so that
-    one poisoned image fails alone, and one that is too big for the memory goes through in parts. When an
-    encoder raises DeviceLost, everyone who waits gets it, and everyone who comes; ``on_lost`` is called then.
+    The queue is bounded in images, and in bytes where somebody waits already. The worker takes what is there,
+    up to the batch size, and never waits for more. Items whose caller has gone are dropped. A batch that fails is
+    tried again in halves, so that one poisoned image fails alone, and one that is too big for the memory goes
+    through in parts. When an encoder raises DeviceLost, everyone who waits gets it, and everyone who comes;
+    ``on_lost`` is called then.
     """
 
     def __init__(
@@ -186,11 +190,7 @@ class Batcher:
                 raise self._ending()
             taken = len(self._waiting) + self._reserved
             if taken + count > self._queue_size:
-                raise Busy(
-                    "encoder_queue_full",
-                    f"{taken} images already wait for the encoder",
-                    hint="try again in a second",
-                )
+                raise _queue_full(taken)
             self._reserved += count
 
     def _give_back(self, count: int) -> None:
@@ -203,6 +203,8 @@ class Batcher:
             self._reserved -= len(items)
             if self.lost or self.closed:
                 raise self._ending()
+            if self._waiting and _size(self._waiting) + _size(items) > _MOST_BYTES:
+                raise _queue_full(len(self._waiting))
             self._waiting.extend(items)
             self._changed.notify()
 
@@ -266,6 +268,15 @@ class Batcher:
     def _ending(self) -> Unavailable:
         """What everyone is told from now on."""
         return device_lost() if self.lost else stopping()
+
+
+def _size(items: Iterable[_Item]) -> int:
+    """Bytes of the prepared pictures."""
+    return sum(item.prepared.nbytes for item in items)
+
+
+def _queue_full(waiting: int) -> Busy:
+    return Busy("encoder_queue_full", f"{waiting} images already wait for the encoder", hint="try again in a second")
 
 
 def _run(items: Sequence[_Item]) -> None:

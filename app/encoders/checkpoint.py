@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,11 @@ from app.errors import BadInput, Misconfigured
 _ZIP, _PICKLE = b"P", b"\x80"  # the first byte of a container, new and old
 _SHOWN = 8  # keys named in an error
 
+_met: ContextVar[set[str] | None] = ContextVar("met", default=None)
+
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What ``torch.save`` or safetensors wrote; nothing but tensors and plain containers is unpickled.
+    """What ``torch.save`` or safetensors wrote; only tensors, plain containers and ``Namespace`` are unpickled.
 
     Raises BadInput ``unsafe_checkpoint`` for a pickle that wants to run code, ``not_a_checkpoint`` for
     what is no such file or is cut short.
@@ -50,7 +55,27 @@ def state_dict(path: Path, content: Mapping[str, Any], *keys: str) -> dict[str, 
         raise _not_a_checkpoint(path, "it holds more than tensors")
     if not _all_named(inner):
         raise _not_a_checkpoint(path, "not all tensors have a name")
+    _refuse_unusable(path, inner)
     return dict(inner)
+
+
+@contextmanager
+def noted_types() -> Iterator[set[str]]:
+    """The floating types other than float32 of all tensors that are taken as float32 inside the block."""
+    met: set[str] = set()
+    token = _met.set(met)
+    try:
+        yield met
+    finally:
+        _met.reset(token)
+
+
+def as_float32(tensor: Tensor) -> Tensor:
+    """A floating tensor as float32; another type is noted."""
+    met = _met.get()
+    if met is not None and tensor.dtype != torch.float32:
+        met.add(_type_name(tensor))
+    return tensor.float()
 
 
 def check_layout(
@@ -64,8 +89,7 @@ def check_layout(
     missing = [key for key in expected if key not in tensors]
     unexpected = [key for key in tensors if key not in expected and key not in unused]
     odd = [
-        f"{key} is {tuple(tensors[key].shape)} {str(tensors[key].dtype).removeprefix('torch.')}, "
-        f"not {tuple(value.shape)}"
+        f"{key} is {tuple(tensors[key].shape)} {_type_name(tensors[key])}, not {_wanted(tensors[key], value)}"
         for key, value in expected.items()
         if key in tensors and (tensors[key].shape != value.shape or not tensors[key].is_floating_point())
     ]
@@ -76,7 +100,7 @@ def check_layout(
             f"the file does not hold the weights of {what}; {faults}",
             hint="take the official file that belongs to this name: docs/models.md lists them",
         )
-    return {key: tensors[key].float() for key in expected}
+    return {key: as_float32(tensors[key]) for key in expected}
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -96,6 +120,29 @@ def named_faults(faults: Mapping[str, list[str]]) -> str:
     return "; ".join(f"{label}: {_some(keys)}" for label, keys in faults.items() if keys)
 
 
+def _wanted(tensor: Tensor, like: Tensor) -> str:
+    return f"{tuple(like.shape)}{'' if tensor.is_floating_point() else ' of floating point'}"
+
+
+def _type_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _refuse_unusable(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Sparse tensors, and those of the meta device, which have a shape and no numbers."""
+    odd = [
+        f"{key} ({'meta' if tensor.is_meta else str(tensor.layout).removeprefix('torch.')})"
+        for key, tensor in tensors.items()
+        if tensor.is_meta or tensor.layout != torch.strided
+    ]
+    if odd:
+        raise BadInput(
+            "unusable_tensors",
+            f"not all tensors of {path.name} are plain arrays of numbers: {_some(odd)}",
+            hint="take the official file; docs/models.md lists them",
+        )
+
+
 def _all_named(content: Mapping[Any, Any]) -> bool:
     return all(isinstance(key, str) for key in content)
 
@@ -104,7 +151,9 @@ def _unpickle(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds
     with path.open("rb") as file:
         if file.read(1) not in (_ZIP, _PICKLE):
             raise _not_a_checkpoint(path, "it begins like no such file")  # a proxy's page, for one
-    with warnings.catch_warnings(action="ignore"):  # of old containers and odd pickle protocols
+    # Namespace: the arguments of a training run, which some official files (SynCLR) hold beside the tensors.
+    quiet = warnings.catch_warnings(action="ignore")  # of old containers and odd pickle protocols
+    with quiet, torch.serialization.safe_globals([Namespace]):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:  # containers from before torch 1.6 cannot be mapped

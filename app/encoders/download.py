@@ -14,6 +14,7 @@ import httpx2
 
 from app.encoders.manifest import SourceFile
 from app.encoders.partial_file import PartialFile, alone, no_space, writing_into
+from app.encoders.proxy import proxy_of
 from app.encoders.weights import sha256_of
 from app.errors import BadInput, Misconfigured, Refused, SonoSeekError, Unavailable
 from app.version import VERSION
@@ -27,6 +28,8 @@ _CARRY = (
 )
 _PASSING = {408, 425, 429}  # and every 5xx
 _WHOLE, _PART, _BEYOND = 200, 206, 416
+_MOST_BYTES = 8 << 30
+"""Of a file whose length nobody knows: more than any official one has, and less than fills a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +160,18 @@ class _Download:
         return self._source.sha256 is None and place.is_file() and place.stat().st_size == total
 
     def _receive(self, answer: httpx2.Response, total: int | None) -> None:
-        done = self._part.size
+        done, most = self._part.size, _MOST_BYTES if total is None else total
         with self._part.continued() as file:
             for chunk in answer.iter_raw():
                 done += len(chunk)
-                if total is not None and done > total:  # without a length of its own, a body may have no end
+                if done > most:  # without a length of its own, a body may have no end
                     break
                 file.write(chunk)
                 self._progress(self._source.file, done, total or 0)
-        if total is not None and done != total:
+        if done > most or total not in (None, done):
             self._part.discard()
-            raise _wrong_length(self._source, f"{done} bytes", total)
+            found = f"more than {most:,} bytes" if total is None else f"{done} bytes"
+            raise _wrong_length(self._source, found, total)
 
 
 def _is_official(source: SourceFile, place: Path) -> bool:
@@ -203,9 +207,10 @@ def _client(source: SourceFile, ca: Path | None, patience: Patience) -> httpx2.C
             event_hooks={"request": [_refuse_plain_http] if secure else []},
         )
     except (ValueError, ImportError, httpx2.InvalidURL):  # their texts may hold the proxy's password
+        proxy = proxy_of(source.url)
         raise Misconfigured(
             "bad_proxy",
-            "the proxy that the environment names cannot be used",
+            f"the proxy {f'{proxy} ' if proxy else ''}that the environment names cannot be used",
             hint="check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; write http://HOST:PORT",
         ) from None
 
@@ -288,14 +293,16 @@ def _reason(error: BaseException) -> str:
 
 
 def _failed(source: SourceFile, why: str) -> SonoSeekError:
+    proxy = proxy_of(source.url)
+    through = f" (through the proxy {proxy})" if proxy else ""
     return Unavailable(
-        "download_failed", f"{source.file} could not be downloaded from {source.url}: {why}", hint=_CARRY
+        "download_failed", f"{source.file} could not be downloaded from {source.url}{through}: {why}", hint=_CARRY
     )
 
 
-def _wrong_length(source: SourceFile, found: str, expected: int) -> BadInput:
+def _wrong_length(source: SourceFile, found: str, expected: int | None) -> BadInput:
     return BadInput(
         "wrong_length",
-        f"what {source.url} sends is not the official {source.file}: {found}, not {expected}",
+        f"what {source.url} sends is not the official {source.file}: {found}{f', not {expected}' if expected else ''}",
         hint="nothing of it is kept; a proxy may have sent a page of its own; " + _CARRY,
     )

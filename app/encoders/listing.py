@@ -12,7 +12,8 @@ from app.encoders.weights import WeightsFolder, WeightStore
 class ListedModel:
     """One encoder; ``size_mb`` is that of its installed file in 10^6 bytes, ``precision`` how it would be served.
 
-    ``params`` counts what is served, ``published_params`` the whole published model where it is known.
+    ``params`` counts what is served, ``published_params`` the whole published model where it is known. ``fit`` and
+    ``size`` (pixels) say how pictures are prepared, ``official`` holds the official values of those that differ.
     """
 
     name: str
@@ -23,13 +24,17 @@ class ListedModel:
     published_params: int | None
     size_mb: float | None
     precision: str
+    fit: str | None
+    size: int | None
+    official: dict[str, str | int]
     licence: str
     description: str
 
 
 def list_models(store: WeightStore, precision: str) -> list[ListedModel]:
-    """All encoders by name; ``precision`` is that of this machine."""
-    return [_listed(store.find(name), precision) for name in store.names()]
+    """All encoders by name but those of ``store.broken()``; ``precision`` is that of this machine."""
+    broken = store.broken()
+    return [_listed(store.find(name), precision) for name in store.names() if name not in broken]
 
 
 def _listed(found: WeightsFolder, precision: str) -> ListedModel:
@@ -45,6 +50,9 @@ def _listed(found: WeightsFolder, precision: str) -> ListedModel:
         published_params=manifest.published_parameters,
         size_mb=None if size is None else round(size / 1e6, 1),
         precision="fp32" if kind is not None and kind.fp32_only else precision,
+        fit=manifest.preprocess.get("fit"),
+        size=manifest.preprocess.get("size"),
+        official=manifest.official,
         licence=manifest.licence,
         description=manifest.description,
     )

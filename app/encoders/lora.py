@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from app.encoders.checkpoint import as_float32
 from app.encoders.vit import ViTShape
 from app.errors import BadInput
 
@@ -52,7 +53,7 @@ class Adapter:
         """The tensors of one tower with W + (alpha / r) B A in the place of each ``attn.qkv.weight`` W."""
         merged = dict(tensors)
         for block in range(depth):
-            down, up = (self.factors[branch, block, side].float() for side in "AB")
+            down, up = (as_float32(self.factors[branch, block, side]) for side in "AB")
             key = f"blocks.{block}.attn.qkv.weight"
             merged[key] = tensors[key] + self.scale * (up @ down)
         return merged

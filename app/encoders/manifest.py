@@ -38,7 +38,9 @@ class EncoderManifest(BaseModel):
     """``models/NAME/manifest.toml``; tables that only people read are kept but not interpreted.
 
     ``weights`` is missing while the weights are not installed. ``parameters`` counts what is served,
-    ``published_parameters`` the whole published model (the paper's Tables 1-3 count that).
+    ``published_parameters`` the whole published model (the paper's Tables 1-3 count that). Of an installed one,
+    ``official`` holds the official values of what the user changed in ``preprocess``, ``converted_from`` the
+    floating types of the official files where they are not float32.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -51,6 +53,8 @@ class EncoderManifest(BaseModel):
     licence: str
     description: str
     weights: WeightsFile | None = None
+    official: dict[str, Any] = {}
+    converted_from: tuple[str, ...] = ()
     source: tuple[SourceFile, ...] = ()
     preprocess: dict[str, Any]
     network: dict[str, Any] = {}
@@ -77,7 +81,7 @@ def read_manifest(folder: Path) -> EncoderManifest:
         raise Misconfigured(
             "bad_manifest",
             f"the manifest of encoder {folder.name!r} cannot be read ({type(error).__name__})",
-            hint=f"check {path}",
+            hint=f"check {path}, or delete what was installed under that name: sonoseek models remove {folder.name}",
         ) from error
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from app.encoders.checkpoint import named_faults, read_checkpoint
+from app.encoders.checkpoint import as_float32, named_faults, read_checkpoint
 from app.encoders.json_file import read_json
 from app.errors import BadInput, Misconfigured
 
@@ -31,6 +31,9 @@ _TOWERS = {
 
 _OF_TEXT = ("text_model.", "text_projection.", "logit_scale", "logit_bias")
 _PROJECTION = "visual_projection.weight"
+_COUNTER = "num_batches_tracked"
+"""A whole number of batch normalisation: no embedding needs it, but without it a model counts as incomplete."""
+
 _SHAPES_VARY = ("siglip2", "siglip2_vision_model")
 _BORROWED = ("backbone", "use_timm_backbone", "use_pretrained_backbone")
 """Fields of a config by which transformers takes a part of the network from a hub."""
@@ -76,15 +79,15 @@ def _fields(content: object) -> Iterator[tuple[str, object]]:
 
 
 def image_tensors(files: Mapping[str, Path]) -> dict[str, Tensor]:
-    """Floating tensors as float32, without a text tower and without buffers of indices."""
+    """Floating tensors as float32 and counters, without a text tower and without buffers of indices."""
     tensors: dict[str, Tensor] = {}
     for name, path in files.items():
         if name.endswith(".safetensors"):
             tensors.update(read_checkpoint(path))
     return {
-        key: tensor.float()
+        key: as_float32(tensor) if tensor.is_floating_point() else tensor
         for key, tensor in tensors.items()
-        if tensor.is_floating_point() and not key.startswith(_OF_TEXT)
+        if (tensor.is_floating_point() or key.endswith(_COUNTER)) and not key.startswith(_OF_TEXT)
     }
 
 

@@ -106,6 +106,16 @@ class WeightStore:
             hint=f"encoders are: {', '.join(self.names()) or 'none'}",
         )
 
+    def broken(self) -> dict[str, Misconfigured]:
+        """The names whose manifest cannot be read, and why."""
+        faults: dict[str, Misconfigured] = {}
+        for name in self.names():
+            try:
+                self.find(name)
+            except Misconfigured as error:
+                faults[name] = error
+        return faults
+
     def is_shipped(self, name: str) -> bool:
         """Whether a manifest of that name came with the code."""
         return name in {path.parent.name for path in self._roots[-1].glob(f"*/{MANIFEST}")}
@@ -195,7 +205,7 @@ class WeightStore:
             (folder / file).write_bytes(data)
         path = folder / f"{manifest.name}.safetensors"
         try:
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+            save_file(_apart(tensors), path)
         except SafetensorError as error:  # it wraps what the disk said
             raise OSError(str(error)) from error
         path.chmod(0o644)
@@ -217,6 +227,17 @@ class WeightStore:
             raise
         _sync(place.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _apart(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Contiguous tensors, each in memory of its own: safetensors refuses two that share it."""
+    seen: set[int] = set()
+    own: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        own[key] = tensor.contiguous().clone() if place in seen else tensor.contiguous()
+        seen.add(place)
+    return own
 
 
 def _sync(path: Path) -> None:

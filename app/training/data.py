@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ def load_squares(
         squares.append(square(read(_bytes(sample.path), sample.frame, sample.region)))
         progress("read", number, len(samples))
     return np.stack(squares)
+
+
+def file_checksums(samples: Sequence[Sample]) -> list[str]:
+    """The sha256 (hex) of every sample's file; raises BadInput ``image_unreadable``."""
+    return [hashlib.sha256(_bytes(sample.path)).hexdigest() for sample in samples]
 
 
 def _bytes(path: Path) -> bytes:

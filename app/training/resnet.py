@@ -14,9 +14,18 @@ from app.domain import Box, Pixels
 from app.encoders.device import use_threads
 from app.encoders.preprocess import Preprocess
 from app.encoders.resnet import WIDTHS, ResNetUS
+from app.encoders.training_list import write_training_list
 from app.images.deidentify import Keyer
 from app.images.reader import read_frame
-from app.training.data import Progress, Sample, TrainingSet, load_squares, read_manifests, training_set
+from app.training.data import (
+    Progress,
+    Sample,
+    TrainingSet,
+    file_checksums,
+    load_squares,
+    read_manifests,
+    training_set,
+)
 from app.training.fit import Fitted, Schedule, fit
 
 PREPROCESS = Preprocess(size=160, fit="pad", mean=0.2, std=0.2)
@@ -46,17 +55,22 @@ def train_resnet(
     threads: int = 0,
     progress: Progress = lambda stage, done, of: None,
 ) -> Trained:
-    """Train ``resnet-us`` on manifests (csv) and write weights and manifest.toml into the folder ``out``.
+    """Train ``resnet-us`` on manifests (csv) and write it into the folder ``out``.
+
+    That is weights, manifest.toml and training.txt, the sha256 of every picture's file: so an evaluation can say
+    whether the encoder has seen what it is judged on.
 
     The same arguments give the same weights on the same machine; ``threads`` is one of them (0: every core), since
     sums of float32 depend on how many share them.
     """
     use_threads(threads)
     plan = schedule or Schedule()
-    data = read_training_set(read_manifests(sources), progress)
+    samples = read_manifests(sources)
+    checksums = file_checksums(samples)
+    data = read_training_set(samples, progress)
     fitted = fit(data, PREPROCESS, seed=seed, schedule=plan, progress=progress)
     facts = _training_facts(sources, data, fitted, seed, plan)
-    write_encoder(fitted.network, out, facts)
+    write_encoder(fitted.network, out, facts, checksums)
     return Trained(out, len(data), data.organs, data.groups, fitted.losses)
 
 
@@ -77,8 +91,8 @@ def service_reader() -> Callable[[bytes, int | None, Box | None], Pixels]:
     return read
 
 
-def write_encoder(network: ResNetUS, folder: Path, facts: Mapping[str, object]) -> None:
-    """Write the weights as safetensors and the manifest that names their sha256."""
+def write_encoder(network: ResNetUS, folder: Path, facts: Mapping[str, object], checksums: Sequence[str]) -> None:
+    """Write the weights as safetensors, the list of what they were trained on, and the manifest that names both."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     (folder / f"{NAME}.safetensors").write_bytes(tensors)
@@ -90,8 +104,9 @@ def write_encoder(network: ResNetUS, folder: Path, facts: Mapping[str, object]) 
         "licence": "Apache-2.0",
         "description": "A small residual network trained on labelled ultrasound pictures",
     }
+    trained_on = {**facts, **write_training_list(folder, checksums)}
     weights = {"file": f"{NAME}.safetensors", "sha256": hashlib.sha256(tensors).hexdigest()}
-    tables = {"weights": weights, "preprocess": PREPROCESS.model_dump(), "training": facts}
+    tables = {"weights": weights, "preprocess": PREPROCESS.model_dump(), "training": trained_on}
     (folder / "manifest.toml").write_text(_toml(top, tables), encoding="utf-8")
 
 

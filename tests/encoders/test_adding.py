@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -72,7 +73,10 @@ def test_another_name_keeps_other_preprocessing_apart(store, official):
         (lambda tensors: tensors.pop("norm.bias"), "missing: norm.bias"),
         (lambda tensors: tensors.update(head=torch.zeros(2)), "unexpected: head"),
         (lambda tensors: tensors.update({"norm.bias": torch.zeros(32)}), "norm.bias is (32,) float32, not (64,)"),
-        (lambda tensors: tensors.update({"norm.bias": torch.zeros(64, dtype=torch.int8)}), "norm.bias is (64,) int8"),
+        (
+            lambda tensors: tensors.update({"norm.bias": torch.zeros(64, dtype=torch.int32)}),
+            "norm.bias is (64,) int32, not (64,) of floating point",
+        ),
     ],
 )
 def test_every_key_and_shape_is_checked(store, official, change, says):
@@ -86,10 +90,42 @@ def test_every_key_and_shape_is_checked(store, official, change, says):
     assert not store.find("tiny").installed
 
 
-def test_half_precision_files_are_served_in_full(store, official):
-    torch.save({key: value.half() for key, value in torch.load(official).items()}, official)
-    added = add_model(store, "tiny", official, allow_unknown_digest=True)
-    assert {tensor.dtype for tensor in added.tensors().values()} == {torch.float32}
+def test_files_of_another_precision_are_served_in_fp32_and_it_is_recorded(store, official):
+    tensors = torch.load(official)
+    assert add_model(store, "tiny", official, allow_unknown_digest=True).manifest.converted_from == ()
+    for types, names in (((torch.float16,), ("float16",)), ((torch.float64, torch.bfloat16), ("bfloat16", "float64"))):
+        mixed = {key: value.to(types[number % len(types)]) for number, (key, value) in enumerate(tensors.items())}
+        torch.save(mixed, official)
+        added = add_model(store, "tiny", official, allow_unknown_digest=True)
+        assert {tensor.dtype for tensor in added.tensors().values()} == {torch.float32}
+        assert added.manifest.converted_from == names
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda tensor: tensor.to_sparse(), "sparse_coo"),
+        (lambda tensor: tensor.to("meta"), "meta"),
+    ],
+)
+def test_tensors_whose_numbers_do_not_lie_there_as_they_are_are_refused(store, official, change, says):
+    tensors = torch.load(official)
+    tensors["norm.weight"] = change(tensors["norm.weight"])
+    torch.save(tensors, official)
+    with pytest.raises(BadInput) as caught:
+        add_model(store, "tiny", official, allow_unknown_digest=True)
+    assert caught.value.code == "unusable_tensors"
+    assert f"norm.weight ({says})" in caught.value.detail
+    assert not store.find("tiny").installed
+
+
+def test_tensors_that_share_their_memory_are_stored_apart(store, official):
+    tensors = torch.load(official)
+    tensors["blocks.1.norm1.weight"] = tensors["blocks.0.norm1.weight"]
+    torch.save(tensors, official)
+    stored = add_model(store, "tiny", official, allow_unknown_digest=True).tensors()
+    for block in (0, 1):
+        assert torch.equal(stored[f"blocks.{block}.norm1.weight"], tensors["blocks.0.norm1.weight"])
 
 
 class Payload:
@@ -113,6 +149,34 @@ def test_code_in_a_pickle_does_not_run(store, tmp_path):
             add_model(store, "tiny", path, allow_unknown_digest=True)
         assert caught.value.code == "unsafe_checkpoint"
         assert not (tmp_path / "ran").exists()
+
+
+class Settings(Namespace):
+    """Not the class that is let through, though it looks like it."""
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_the_arguments_of_a_training_run_may_stand_beside_the_tensors(tmp_path, old):
+    """As in the official file of SynCLR."""
+    path = tmp_path / "synclr.pth"
+    content = {"model": {"a": torch.ones(2)}, "args": Namespace(lr=0.1, betas=[0.9, 0.98])}
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    assert state_dict(path, read_checkpoint(path), "model")["a"].sum() == 2
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("kind", [Namespace, Settings])
+def test_code_in_the_arguments_of_a_training_run_does_not_run(tmp_path, kind, old):
+    path = tmp_path / "synclr.pth"
+    content = {"model": {"a": torch.ones(2)}, "args": kind(run=Payload(tmp_path / "ran"))}
+    torch.save(content, path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(BadInput) as caught:
+        read_checkpoint(path)
+    assert caught.value.code == "unsafe_checkpoint"
+    assert not (tmp_path / "ran").exists()
+    torch.save({"args": Settings(lr=0.1)}, path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(BadInput):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("size", [0, 100, 20_000])
@@ -227,6 +291,14 @@ def test_a_shipped_name_is_not_given_to_another_encoder(store, official, tmp_pat
     with pytest.raises(Conflict) as caught:
         add_model(store, "tiny", official, allow_unknown_digest=True, under="other")
     assert caught.value.code == "name_taken"
+
+
+def test_adding_again_mends_a_broken_manifest(store, official):
+    added = add_model(store, "tiny", official, allow_unknown_digest=True)
+    (added.folder / "manifest.toml").write_text("name = [", encoding="utf-8")
+    with pytest.raises(Misconfigured):
+        store.find("tiny")
+    assert add_model(store, "tiny", official, allow_unknown_digest=True).manifest == added.manifest
 
 
 def test_adding_again_begins_with_the_shipped_manifest(store, official):

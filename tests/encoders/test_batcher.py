@@ -171,6 +171,22 @@ def test_a_full_queue_says_busy_and_loses_nobody(batcher, shade):
         assert [len(future.result(5)) for future in futures] == [2] * 4
 
 
+def test_what_waits_is_bounded_in_memory_too_and_loses_nobody(batcher, shade, monkeypatch):
+    monkeypatch.setattr("app.encoders.batcher._MOST_BYTES", 3 * 8 * 8 * 4)  # three pictures of this size
+    with ThreadPoolExecutor(12) as pool:
+        hold_worker(shade, batcher, pool)
+        futures = queued(batcher, shade, pool, (20, 30))
+        for frames in ([frame(40)] * 2, [frame(40, 64)]):
+            with pytest.raises(Busy):
+                batcher.encode(shade, frames)
+        futures.append(pool.submit(batcher.encode, shade, [frame(50)]))
+        wait_for(lambda: batcher.waiting() == 3)
+        shade.held.set()
+        assert [len(future.result(5)) for future in futures] == [1] * 3
+    assert len(batcher.encode(shade, [frame(40, 64)])) == 1  # larger than the limit, but nobody waits
+    assert len(batcher.encode(shade, [frame(40)] * 8)) == 8  # and who was refused holds no place
+
+
 class Counted(Shade):
     """Counts what it prepares; holds whoever prepares, and fails for a poisoned picture."""
 

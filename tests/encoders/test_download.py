@@ -211,10 +211,12 @@ def test_a_part_that_is_too_long_is_of_another_file(server, tmp_path):
 def test_without_a_length_only_a_digest_will_do(server, tmp_path):
     server.length = False
     assert refusal(source(server, sha256=None), tmp_path).code == "unknown_length"
-    server.cuts = [100_000]
+    # A cut may also arrive as a reset, after which the client tries again: those are cut as well, and from the start.
+    server.ranges, server.cuts = False, [100_000] * 4
     assert refusal(source(server), tmp_path).code == "wrong_digest"  # cut, and nobody could tell
-    server.cuts = [100_000]
+    server.cuts = [100_000] * 4
     assert refusal(source(server, sha256=None, bytes=len(CONTENT)), tmp_path).code == "wrong_length"
+    server.cuts = []
     assert names(tmp_path) == []
     assert fetch(source(server), tmp_path).read_bytes() == CONTENT
 
@@ -227,6 +229,18 @@ def test_a_body_without_an_end_is_left_when_it_is_too_long(server, tmp_path):
     assert error.code == "wrong_length"
     assert told[-1] <= len(CONTENT)  # what is beyond is not written
     assert server.sent < 50 * len(CONTENT)  # nor waited for
+    assert names(tmp_path) == []
+
+
+def test_a_body_whose_length_nobody_knows_has_a_limit(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("app.encoders.download._MOST_BYTES", 1_000_000)
+    server.length, server.files["weights"] = False, CONTENT * 100
+    told = []
+    error = refusal(source(server), tmp_path, progress=lambda _file, done, _total: told.append(done))
+    assert error.code == "wrong_length"
+    assert "more than 1,000,000 bytes" in error.detail
+    assert told[-1] <= 1_000_000
+    assert server.sent < 50 * len(CONTENT)
     assert names(tmp_path) == []
 
 
@@ -324,12 +338,41 @@ def test_the_proxy_of_the_environment_is_used(server, tmp_path, monkeypatch):
     assert server.requests[1][0] == "/weights"
 
 
-@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:1", "http://name:secret@host:port", "socks5://127.0.0.1:1"])
-def test_a_proxy_that_cannot_be_used_is_named_but_not_its_password(server, tmp_path, monkeypatch, proxy):
+@pytest.mark.parametrize(
+    ("proxy", "named"),
+    [
+        ("gopher://127.0.0.1:1", "127.0.0.1:1"),
+        ("http://name:secret@host:port", "host"),
+        ("socks5://name:secret@127.0.0.1:1", "127.0.0.1:1"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_but_not_its_password(server, tmp_path, monkeypatch, proxy, named):
     monkeypatch.setenv("HTTP_PROXY", proxy)
     error = refusal(source(server), tmp_path)
     assert error.code == "bad_proxy"
+    assert f"the proxy {named} " in error.detail
     assert "secret" not in str(error.detail) + error.hint
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_proxy_that_refuses_or_is_not_there_is_named_but_not_its_password(
+    server, tmp_path, monkeypatch, scheme, answers
+):
+    address = server.address.removeprefix("http://")
+    if not answers:
+        with serving(Loopback()) as gone:
+            address = gone.address.removeprefix("http://")
+    server.statuses = [407] * 9
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://name:secret@{address}")
+    wanted = source(server).model_copy(update={"url": f"{scheme}://weights.example/weights"})
+    error = refusal(wanted, tmp_path)
+    assert error.code == "download_failed"
+    assert f"(through the proxy {address})" in error.detail
+    assert "secret" not in str(error.detail) + error.hint
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server.statuses = [404]
+    assert "proxy" not in refusal(source(server), tmp_path).detail
 
 
 def test_certificates_that_cannot_be_read(server, tmp_path, monkeypatch):

@@ -63,6 +63,13 @@ FOLDERS = {
         transformers.ConvNextConfig(depths=[1, 1, 1, 1], hidden_sizes=[16, 16, 32, 32]),
         CROP,
     ),
+    "resnet": (
+        transformers.ResNetModel,
+        transformers.ResNetConfig(
+            embedding_size=16, hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], layer_type="basic"
+        ),
+        CROP,
+    ),
 }
 
 
@@ -75,6 +82,11 @@ def folders(tmp_path_factory):
         model = kind(config)
         for parameter in model.parameters():  # no zeros, no ones: nothing that hides a mistake
             parameter.data += 0.1 * torch.randn_like(parameter)
+        for norm in model.modules():
+            if isinstance(norm, torch.nn.BatchNorm2d):
+                norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
+                norm.running_var *= 0.5 + torch.rand_like(norm.running_var)
+                norm.num_batches_tracked += 7
         model.save_pretrained(root / name)
         (root / name / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
     return root
@@ -125,7 +137,7 @@ def their_vectors(folder, name, output, prefix):
             tokens = answer.last_hidden_state
             mean = tokens.mean(dim=(2, 3)) if tokens.ndim == 4 else tokens[:, prefix:].mean(dim=1)
             features = {"pooled": answer.pooler_output, "cls": tokens[:, 0], "mean": mean}[output]
-    return torch.nn.functional.normalize(features, dim=1)
+    return torch.nn.functional.normalize(features.flatten(1), dim=1)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +155,8 @@ def their_vectors(folder, name, output, prefix):
         ("vit", "cls", 1, 64),
         ("convnext", "pooled", 0, 32),
         ("convnext", "mean", 0, 32),
+        ("resnet", "pooled", 0, 40),
+        ("resnet", "mean", 0, 40),
     ],
 )
 def test_vectors_equal_those_of_transformers(store, folders, name, output, prefix, dim):
@@ -156,7 +170,7 @@ def test_vectors_equal_those_of_transformers(store, folders, name, output, prefi
     assert torch.nn.functional.cosine_similarity(ours, theirs).min() >= 0.99999
 
 
-@pytest.mark.parametrize("name", ["dinov2-reg", "dinov3", "siglip", "clip", "convnext"])
+@pytest.mark.parametrize("name", ["dinov2-reg", "dinov3", "siglip", "clip", "convnext", "resnet"])
 def test_bf16_stays_near(store, folders, name):
     add_model(store, name, folders / name, licence="MIT", output="pooled")
     full = embed(open_encoder(name, store), frames())

@@ -55,6 +55,28 @@ def test_one_picture_or_another_length_cannot_be_judged():
             compare(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "ignored"),
+    [
+        ("dino", {"fit": "pad"}, "fit"),
+        ("sam2", {"fit": "pad"}, "fit"),
+        ("dreamsim", {"fit": "crop"}, "fit"),
+        ("dreamsim", {"size": 448}, "size"),
+    ],
+)
+def test_the_authors_code_is_not_asked_for_a_preparation_that_it_does_not_have(tmp_path, kind, changes, ignored):
+    fit = "crop" if kind == "dino" else "stretch"
+    write_manifest(tmp_path / "shipped", "tiny", kind=kind, fit=fit, size=224, resize=256)
+    (tmp_path / "tiny.pth").write_bytes(b"")
+    store = WeightStore(tmp_path / "installed", tmp_path / "shipped")
+    with pytest.raises(Misconfigured) as caught:
+        add_model(store, "tiny", tmp_path / "tiny.pth", allow_unknown_digest=True, original=True, **changes)
+    assert caught.value.code == "no_original"
+    assert f"{ignored} = " in caught.value.detail
+    assert "--fit" in caught.value.hint
+    assert not store.find("tiny").installed
+
+
 def pictures():
     facts = ImageFacts(sha256="", format="png", width=50, height=40)
     return [Frame(np.full((40, 50), level, np.uint8), facts) for level in (50, 200)]

@@ -7,6 +7,7 @@ import pytest
 from app.domain import Frame, ImageFacts
 from app.encoders.base import embed
 from app.encoders.registry import open_encoder
+from app.encoders.training_list import read_training_list
 from app.encoders.weights import WeightStore
 from app.images.phantom import write_phantoms
 from app.training.fit import Schedule
@@ -43,6 +44,12 @@ def test_the_manifest_says_what_it_was_trained_on(trained):
     assert manifest["training"]["pictures"] == trained.pictures == 18
     assert manifest["training"]["organs"] == list(trained.organs)
     assert manifest["training"]["seed"] == 1
+
+
+def test_the_folder_lists_the_file_of_every_picture(trained, phantoms):
+    found = WeightStore(trained.folder.parent).find("resnet-us")
+    pictures = (phantoms.parent / "images").iterdir()
+    assert read_training_list(found) == {hashlib.sha256(one.read_bytes()).hexdigest() for one in pictures}
 
 
 def test_the_same_call_gives_the_same_file(trained, phantoms, tmp_path):
