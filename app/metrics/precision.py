@@ -1,4 +1,4 @@
-"""Rankings to figures: precision at k against chance, with an interval by patient. Pure NumPy."""
+"""Precision at k against chance of whole rankings at once, with an interval by patient. Pure NumPy."""
 
 from __future__ import annotations
 
