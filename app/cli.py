@@ -11,7 +11,8 @@ from app.audit_commands import audit, import_public_set
 from app.bench_commands import bench
 from app.current_settings import current_settings
 from app.domain import MAX_K, Box
-from app.errors import BadInput, SonoSeekError
+from app.errors import SonoSeekError
+from app.evaluate_commands import evaluate
 from app.library_commands import access_log, enrol, export, libraries, patients
 from app.model_commands import models
 from app.terminal import (
@@ -37,6 +38,7 @@ app.command("enrol")(enrol)
 app.command("export")(export)
 app.command("access-log")(access_log)
 app.command("audit")(audit)
+app.command("evaluate")(evaluate)
 datasets.command("import")(import_public_set)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -137,34 +139,6 @@ def compare(
     out.print(f"distance {body.distance:.4f}, similarity {body.similarity:.4f} ({body.encoder.name})")
     for name, value in body.scores.items():
         out.print(f"{name}: {body.unavailable.get(name, '') if value is None else score_text(value)}")
-
-
-@app.command()
-def evaluate(
-    library: Annotated[str, typer.Argument(help="Name of the library.")],
-    kind: Annotated[str, typer.Option(help="The label kind that neighbours should share.")] = "organ",
-    encoder: Annotated[str | None, typer.Option(help="A loaded encoder; the default without it.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Count neighbours that share each reference's label, its own patient left out, beside chance."""
-    from app.evaluation.retrieval import evaluate_retrieval
-    from app.wiring import running_service
-
-    with running_service(current_settings()) as service:
-        snapshot = service.shelves.snapshot(library, service.batcher.encoder(encoder))
-    figure = evaluate_retrieval(snapshot, kind)
-    if not len(figure.matches):
-        raise BadInput(
-            "no_labels", f"no reference of {library!r} carries a label of that kind", hint="try --kind organ"
-        )
-    low, high = figure.interval()
-    if as_json:
-        print_json({"kind": kind, "k": figure.k, "mean": figure.mean, "interval": [low, high], "chance": figure.chance})
-        return
-    out.print(
-        f"{library}: same {kind} in the first {figure.k}, the patient's own left out: {figure.mean:.2f} on average "
-        f"(95 % interval by patient {low:.2f} to {high:.2f}), {figure.chance:.2f} by chance",
-    )
 
 
 @app.command()

@@ -78,7 +78,7 @@ class Listing:
                     ReferenceRow.library_id == library_row(session, library).id
                 )
             )
-            return dict(rows.tuples().all())
+            return {row.id: row.sha256 for row in rows}
 
     def _conditions(self, where: Iterable[tuple[str, str]]) -> list[ColumnElement[bool]]:
         by_name: defaultdict[str, list[str]] = defaultdict(list)

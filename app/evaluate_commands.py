@@ -1,0 +1,136 @@
+"""The command ``sonoseek evaluate``."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.current_settings import current_settings
+from app.errors import Misconfigured
+from app.terminal import out, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from app.domain import Pixels
+    from app.evaluation.report import Report
+    from app.library.catalogue import Catalogue
+
+Json = Annotated[bool, typer.Option("--json", help="Print the report's JSON.")]
+
+
+def evaluate(
+    library: Annotated[str, typer.Argument(help="Name of the library.")],
+    encoders: Annotated[
+        str | None,
+        typer.Option(
+            help="Names, comma separated; also pixels-32, histogram, untrained-resnet. All stored without it."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="patient: without the query's own patient; paper: with it. Both are computed.")
+    ] = "patient",
+    patients: Annotated[
+        str, typer.Option(help="given, or near-duplicates where the library names no patients.")
+    ] = "given",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Write report.html, .json, .md and tables there.")
+    ] = None,
+    min_images: Annotated[int, typer.Option(min=1, help="Classes of fewer images are cut.")] = 20,
+    leave_out: Annotated[list[str] | None, typer.Option(help="An organ that no organ figure shall be about.")] = None,
+    search_bench: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON of bench search, for Tables 4 and 5.")
+    ] = None,
+    example: Annotated[str | None, typer.Option(help="Reference id or external id for the one-query tables.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstraps and permutations are scaled by it.")] = 2000,
+    images: Annotated[bool, typer.Option(help="Show pictures of the library in the report.")] = True,
+    adopt: Annotated[
+        bool, typer.Option(help="Store the best encoder of each label kind for target= of a search.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge encoders by how often the ten nearest share a label: the paper's tables and a rigorous protocol."""
+    from app.evaluation.patient_report import Settings
+    from app.evaluation.protocol import Patients, Protocol
+    from app.evaluation.run import Options
+    from app.evaluation.run import evaluate as run
+    from app.wiring import open_library
+
+    if protocol not in [one.value for one in Protocol]:
+        raise typer.BadParameter("--protocol is patient or paper")
+    if patients not in [one.value for one in Patients]:
+        raise typer.BadParameter("--patients is given or near-duplicates")
+    _make_folder(folder)
+    opened = open_library(current_settings())
+    options = Options(
+        encoders=encoders.split(",") if encoders else _stored(opened.catalogue, library),
+        settings=Settings(
+            Protocol(protocol), Patients(patients), min_images, draws=draws, flips=5 * draws, permutations=draws // 2
+        ),
+        left_out=leave_out or (),
+        search_bench=search_bench,
+        pixels=folder is not None,
+        example=example,
+        command=" ".join(["sonoseek", *sys.argv[1:]]),
+    )
+    report = run(opened.catalogue, opened.weights, library, options, _Bars())
+    if adopt:
+        _adopt(opened.catalogue, report)
+    if folder is not None:
+        _write(opened.catalogue, report, folder, images=images)
+    if as_json:
+        from app.evaluation.report_files import report_json
+
+        print_json(report_json(report))
+        return
+    for line in (*report.warnings, *report.summary):
+        out.print(line)
+    if folder is not None:
+        out.print(f"report: {folder / 'report.html'}")
+
+
+class _Bars:
+    """A progress bar for each stage."""
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        with progress_bar(title, total) as advance:
+            yield advance
+
+
+def _stored(catalogue: "Catalogue", library: str) -> list[str]:
+    """The encoders that have a vector of every reference."""
+    size = catalogue.library(library).size
+    return sorted({name for name, count in catalogue.embeddings.counts(library).values() if count == size})
+
+
+def _adopt(catalogue: "Catalogue", report: "Report") -> None:
+    from app.evaluation.adoption import adopt
+
+    for choice in adopt(catalogue, report.ground, report.figures, report.overlaps):
+        what = choice.adoption.encoder if choice.adoption else f"nothing adopted: {choice.why_not}"
+        out.print(f"{choice.kind}: {what}")
+
+
+def _write(catalogue: "Catalogue", report: "Report", folder: Path, *, images: bool) -> None:
+    from app.evaluation.frame_audit import stored_pixels
+    from app.evaluation.page import render_page
+    from app.evaluation.report_files import write_report
+
+    def frame(row: int) -> "Pixels | None":
+        return stored_pixels(catalogue, report.ground.references[row]) if images else None
+
+    write_report(report, folder, render_page(report, frame))
+
+
+def _make_folder(folder: Path | None) -> None:
+    """What cannot be written is told before the work."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            "folder_unwritable", f"the folder cannot be made ({type(error).__name__})", hint="check --out"
+        ) from None

@@ -1,0 +1,246 @@
+"""One evaluation from the stored vectors to a report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.encoders.weights import WeightStore
+from app.errors import BadInput
+from app.evaluation.baselines import load_entrants, pictures_to_read
+from app.evaluation.ground import Contestant, Ground
+from app.evaluation.label_match import Cut
+from app.evaluation.left_out import without_labels
+from app.evaluation.one_query import Gallery, choose_example, figures_2_to_4, table_9, table_10
+from app.evaluation.overlap import overlap_warnings, overlaps_of
+from app.evaluation.paper_tables import PaperFigures, label_tables, paper_figures, query_table
+from app.evaluation.patient_report import (
+    PatientFigures,
+    Rankings,
+    Settings,
+    compare,
+    contestant_report,
+    queries_to_ask,
+    rank_contestant,
+)
+from app.evaluation.patient_tables import patient_tables
+from app.evaluation.protocol import KINDS, Protocol, Ranked, check_patients, evaluable_kinds
+from app.evaluation.report import Report, Section
+from app.evaluation.served_tables import tables_4_and_5
+from app.evaluation.summary import summarise
+from app.evaluation.tables import Table
+from app.library.catalogue import Catalogue
+from app.version import VERSION
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "sewar", "torch", "matplotlib")
+
+
+class Progress(typing.Protocol):
+    """Is told when a stage begins and how far it is."""
+
+    def stage(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A stage of so many steps; gives what is told of steps as they are done."""
+        ...
+
+
+class _Silent:
+    @contextmanager
+    def stage(self, _title: str, _total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda _done: None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to evaluate. ``left_out`` are organs that no fine-organ figure shall be about."""
+
+    encoders: Sequence[str]
+    settings: Settings = field(default_factory=Settings)
+    kinds: Sequence[str] = KINDS
+    left_out: Sequence[str] = ()
+    search_bench: Path | None = None
+    pixels: bool = True
+    example: str | None = None
+    command: str = ""
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+
+
+def evaluate(
+    catalogue: Catalogue, weights: WeightStore, library: str, options: Options, progress: Progress | None = None
+) -> Report:
+    """Judge encoders over a library.
+
+    Raises NotFound ``unknown_library``; BadInput ``no_encoders``, ``no_labels``, ``no_patients``, ``too_few_images``,
+    ``not_finite``, ``vectors_missing``; Conflict ``vectors_missing``, ``library_changed``; Misconfigured
+    ``extra_missing`` where pixel metrics are wanted without their packages.
+    """
+    progress, clock, settings = progress or _Silent(), _Clock(), options.settings
+    if not options.encoders:
+        raise BadInput("no_encoders", "no encoder was named", hint="add --encoders resnet-us,pixels-32")
+    with clock.time("load"):
+        to_read = pictures_to_read(catalogue.library(library).size, options.encoders)
+        with progress.stage("reading vectors and pictures", to_read) as advance:
+            ground, contestants = load_entrants(catalogue, library, options.encoders, progress=advance)
+        if options.left_out:
+            ground = without_labels(ground, "organ", options.left_out)
+    check_patients(ground, settings.protocol, settings.patients)
+    kinds, skipped = evaluable_kinds(ground, options.kinds)
+    rankings = _rank(ground, contestants, kinds, settings, progress, clock)
+    figures = _judge(ground, contestants, rankings, (tuple(kinds), skipped), settings, progress, clock)
+    overlaps = overlaps_of(catalogue, weights, ground, contestants)
+    papers = [one[Protocol.PAPER][kind] for kind in kinds for one in rankings]
+    cut = Cut.of(ground, settings.min_images)
+    with clock.time("paper tables"):
+        sections, galleries = _sections(catalogue, ground, figures, papers, cut, options, progress)
+    return Report(
+        ground=ground,
+        figures=figures,
+        paper=_paper(ground, papers, cut),
+        rankings=rankings,
+        overlaps=overlaps,
+        summary=summarise(ground, figures, overlaps),
+        warnings=overlap_warnings(overlaps),
+        sections=sections,
+        galleries=galleries,
+        queries=query_table(ground, papers, least=settings.min_images),
+        provenance=_provenance(ground, contestants, options),
+        times=clock.seconds,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        contestants=contestants,
+    )
+
+
+def _rank(
+    ground: Ground,
+    contestants: Sequence[Contestant],
+    kinds: Sequence[str],
+    settings: Settings,
+    progress: Progress,
+    clock: _Clock,
+) -> list[Rankings]:
+    rankings = []
+    for one in contestants:
+        with (
+            clock.time("rank"),
+            progress.stage(f"ranking, {one.name}", queries_to_ask(ground, kinds, settings)) as advance,
+        ):
+            rankings.append(rank_contestant(ground, one, kinds, settings, progress=advance))
+    return rankings
+
+
+def _judge(
+    ground: Ground,
+    contestants: Sequence[Contestant],
+    rankings: Sequence[Rankings],
+    kinds: tuple[tuple[str, ...], dict[str, str]],
+    settings: Settings,
+    progress: Progress,
+    clock: _Clock,
+) -> PatientFigures:
+    reports = []
+    with clock.time("judge"), progress.stage("intervals and checks", len(contestants) + 1) as advance:
+        for one, ranked in zip(contestants, rankings, strict=True):
+            reports.append(contestant_report(ground, one, ranked, settings))
+            advance(1)
+        differences = compare(ground, contestants, rankings, settings)
+        advance(1)
+    return PatientFigures(settings, kinds[0], kinds[1], tuple(reports), tuple(differences))
+
+
+def _paper(ground: Ground, papers: Sequence[Ranked], cut: Cut) -> dict[str, dict[str, PaperFigures]]:
+    found: dict[str, dict[str, PaperFigures]] = {}
+    for ranked in papers:
+        found.setdefault(ranked.contestant, {})[ranked.kind] = paper_figures(ground, ranked, cut)
+    return found
+
+
+def _sections(
+    catalogue: Catalogue,
+    ground: Ground,
+    figures: PatientFigures,
+    papers: Sequence[Ranked],
+    cut: Cut,
+    options: Options,
+    progress: Progress,
+) -> tuple[list[Section], list[Gallery]]:
+    settings = options.settings
+    example = choose_example(ground, papers, cut, wanted=options.example)
+    one_query = [table_9(ground, papers, example, seed=settings.seed), table_10(ground, papers, example)]
+    paper: list[Table] = [table for table in one_query if table is not None]
+    paper += label_tables(ground, papers, least=settings.min_images, seed=settings.seed)
+    if options.pixels:
+        paper += _pixel_tables(catalogue, ground, papers, cut, settings, progress)
+    if options.search_bench is not None:
+        paper += tables_4_and_5(options.search_bench)
+    sections = [
+        Section(
+            "The rigorous protocol" if settings.protocol is Protocol.PATIENT else "The paper's protocol, judged",
+            "What a new patient would see, how sure that is, and what could make it look better than it is.",
+            patient_tables(ground, figures),
+        ),
+        Section(
+            "The paper's tables",
+            "Every labelled image is a query against all others, those of its own patient too.",
+            sorted(paper, key=_number),
+        ),
+    ]
+    return sections, figures_2_to_4(ground, papers, example, seed=settings.seed)
+
+
+def _pixel_tables(
+    catalogue: Catalogue, ground: Ground, papers: Sequence[Ranked], cut: Cut, settings: Settings, progress: Progress
+) -> list[Table]:
+    from app.evaluation.pixel_tables import StoredInputs, measure_neighbours, table_14, table_17_21, tables_6_to_8
+    from app.evaluation.roles import choose_pixel_set
+
+    inputs = StoredInputs(catalogue, ground)
+    first = [one for one in papers if one.kind == papers[0].kind]
+    notes = () if inputs.why_not is None else (inputs.why_not,)
+    with progress.stage("comparing pixels", len(first[0].queries)) as advance:
+        measured = measure_neighbours(first, inputs, seed=settings.seed, progress=advance)
+    chosen = choose_pixel_set(ground, papers, inputs, seed=settings.seed)
+    tables = [table_17_21(measured, cut, inputs, notes=notes), *tables_6_to_8(chosen, why_no_dreamsim=inputs.why_not)]
+    return [table_14(measured, cut, notes=notes), *tables] if cut.by_organ else tables
+
+
+def _number(table: Table) -> tuple[int, str]:
+    digits = "".join(character if character.isdigit() else " " for character in table.key).split()
+    return (int(digits[0]) if digits else 99, table.key)
+
+
+def _provenance(ground: Ground, contestants: Sequence[Contestant], options: Options) -> dict[str, str]:
+    settings = options.settings
+    facts = {
+        "library": f"{ground.info.name}, version {ground.info.version}, {len(ground)} references",
+        "protocol": f"{settings.protocol.value}, patients {settings.patients.value}",
+        "settings": f"seed {settings.seed}, {settings.draws} bootstraps, {settings.flips} sign flips, "
+        f"{settings.permutations} permutations, classes of at least {settings.min_images} images",
+        "SonoSeek": VERSION,
+        "Python": platform.python_version(),
+    }
+    facts |= {one.name: one.digest for one in contestants}
+    facts |= {name: version for name in _PACKAGES if (version := _version(name))}
+    return facts | ({"command": options.command} if options.command else {})
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

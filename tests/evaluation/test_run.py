@@ -1,0 +1,97 @@
+"""A whole evaluation of the demo library: figures, files, determinism, and that it says what it must."""
+
+import csv
+import json
+
+import pytest
+from harness import enrol_phantoms
+
+from app.config import Settings as ServiceSettings
+from app.errors import BadInput
+from app.evaluation.patient_report import Settings
+from app.evaluation.protocol import Protocol
+from app.evaluation.report_files import report_json, write_report
+from app.evaluation.run import Options, evaluate
+from app.wiring import open_library, running_service
+
+QUICK = Settings(draws=100, flips=200, permutations=20, min_images=5)
+
+
+@pytest.fixture(scope="module")
+def library(demo_data):
+    return open_library(ServiceSettings(data=demo_data))
+
+
+@pytest.fixture(scope="module")
+def report(library):
+    return evaluated(library)
+
+
+def evaluated(library, name="demo", **changes):
+    options = {"encoders": ["resnet-us", "pixels-32"], "settings": QUICK, "pixels": False, **changes}
+    return evaluate(library.catalogue, library.weights, name, Options(**options))
+
+
+def test_the_trained_encoder_beats_pixels_and_chance(report):
+    said = report_json(report)
+    organ = said["encoders"]["resnet-us"]["patient"]["organ"]
+    pixels = said["encoders"]["pixels-32"]["patient"]["organ"]
+    assert 1 >= organ["p_at_10"]["micro"] > pixels["p_at_10"]["micro"] > organ["chance"]["micro"]
+    assert organ["p_at_10"]["low"] <= organ["p_at_10"]["micro"] <= organ["p_at_10"]["high"]
+    assert organ["found_in_10"] == pytest.approx(10 * organ["p_at_10"]["micro"])
+    assert said["encoders"]["resnet-us"]["paper"]["organ"]["as_the_paper"]["expected_in_10"] > organ["expected_in_10"]
+
+
+def test_the_best_comes_first_in_the_summary(report):
+    (best,) = [line for line in report.summary if line.startswith("organ: resnet-us")]
+    assert "finds most" in best
+    assert "where chance gives" in best
+    assert any("pixels-32 comes next" in line for line in report.summary)
+
+
+def test_files(report, tmp_path):
+    write_report(report, tmp_path, None)
+    said = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert said["library"]["name"] == "demo"
+    assert said["provenance"]["resnet-us"].startswith("sha256:")
+    names = {path.stem for path in (tmp_path / "tables").glob("*.csv")}
+    assert {"patient-organ", "table-11", "table-15-18", "differences", "permutations"} <= names
+    with (tmp_path / "queries.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(report.ground)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Not a diagnosis" in text
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_two_runs_differ_in_date_and_times_only(library, report):
+    first, second = report_json(report), report_json(evaluated(library))
+    for said in (first, second):
+        del said["made_at"], said["times_s"]
+    assert first == second
+    assert [table.rows for table in report.tables] == [table.rows for table in evaluated(library).tables]
+
+
+def test_training_on_the_library_is_said_on_top(tmp_path, phantoms):
+    """The phantoms of seed 7 are in the training list of resnet-us; those of the demo are not."""
+    from app.images.phantom import write_phantoms
+
+    write_phantoms(tmp_path / "seen", count=12, seed=7)
+    with running_service(ServiceSettings(data=tmp_path / "data")) as service:
+        enrol_phantoms(service, phantoms)
+        enrol_phantoms(service, tmp_path / "seen", "seen")
+    library = open_library(ServiceSettings(data=tmp_path / "data"))
+    demo, seen = evaluated(library), evaluated(library, "seen", settings=Settings(Protocol.PAPER, draws=100))
+    assert demo.warnings == []
+    assert any("was trained on 12 of the 12 pictures" in line for line in seen.warnings)
+
+
+def test_no_encoder_is_refused(library):
+    with pytest.raises(BadInput) as caught:
+        evaluated(library, encoders=[])
+    assert caught.value.code == "no_encoders"
+
+
+def test_an_organ_can_be_left_out(library):
+    said = report_json(evaluated(library, left_out=["femur"]))
+    classes = said["encoders"]["resnet-us"]["patient"]["organ"]["classes"]
+    assert "femur" not in {one["label"] for one in classes}
