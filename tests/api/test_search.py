@@ -20,7 +20,7 @@ def test_the_answer_is_that_of_the_design(demo_client, picture):
     assert response.status_code == 200
     body = response.json()
     assert list(body) == [
-        "request_id", "query", "library", "encoder", "index",
+        "request_id", "query", "library", "encoder", "target", "index",
         "neighbours", "evidence", "scope", "unavailable", "timings_ms",
     ]  # fmt: skip
     assert list(body["query"]) == [
