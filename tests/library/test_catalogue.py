@@ -34,7 +34,7 @@ def test_pragmas_are_set_by_us_and_not_by_how_sqlite_was_compiled(tmp_path):
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("secure_delete", "foreign_keys", "journal_mode", "busy_timeout")
         }
-    assert values == {"secure_delete": 1, "foreign_keys": 1, "journal_mode": "wal", "busy_timeout": 15000}
+    assert values == {"secure_delete": 1, "foreign_keys": 1, "journal_mode": "wal", "busy_timeout": 60000}
 
 
 def test_the_head_in_the_code_is_that_of_the_migrations():
