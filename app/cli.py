@@ -206,7 +206,7 @@ def sync(
 def write_phantom_data(
     folder: Annotated[Path, typer.Argument(help="Directory to write into.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 250,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 1,
 ) -> None:
     """Write synthetic ultrasound images with a manifest, a taxonomy and example queries."""
     from app.images.phantom import write_phantoms

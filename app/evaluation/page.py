@@ -48,7 +48,7 @@ class ShownTable:
 
 @dataclass(frozen=True, slots=True)
 class KindPart:
-    """What the page says of one label kind: the main figures, and plots."""
+    """What the page says of one label kind: the main figures, and plots (none where there is one class only)."""
 
     kind: str
     title: str
@@ -97,14 +97,16 @@ def render_page(report: Report, frame: ReadFrame) -> str:
 
 def _kind_part(report: Report, kind: str) -> KindPart:
     figures = _figures(report, kind)
+    glance = _shown_table(_glance(report, kind, figures))
+    if len(figures[0].classes) == 1:
+        return KindPart(kind, titled(kind), glance, ())
     curves = [one.index_size[kind] for one in report.figures.contestants if kind in one.index_size]
     drawings = [plots.overview(kind, figures), plots.precision_per_class(kind, figures)]
     drawings += [one for one in [plots.lift_per_class(kind, figures)] if one is not None]
-    if len(figures[0].classes) > 1:
-        drawings.append(plots.precision_against_size(kind, figures))
+    drawings.append(plots.precision_against_size(kind, figures))
     if curves:
         drawings.append(plots.index_size(kind, curves))
-    return KindPart(kind, titled(kind), _shown_table(_glance(report, kind, figures)), drawings)
+    return KindPart(kind, titled(kind), glance, drawings)
 
 
 def _figures(report: Report, kind: str, protocol: Protocol | None = None) -> list[KindFigures]:
@@ -149,7 +151,8 @@ def _glance(report: Report, kind: str, figures: Sequence[KindFigures]) -> Table:
         title=f"{titled(kind)}: the figures that decide",
         caption=f"{coverage.annotated} of {coverage.images} images carry a label, of {coverage.classes} classes and "
         f"{coverage.patients} patients; {coverage.trials} pairs of a query and a label were judged. Macro figures are "
-        f"over the {coverage.macro_classes} classes of at least {figures[0].min_images} images.",
+        f"over the {coverage.macro_classes} classes of at least {figures[0].min_images} images."
+        + ("" if coverage.classes > 1 else " There is one class only, so there is nothing to tell apart."),
         columns=(*columns, "paper P@10", "own patient in 10") if leaks else columns,
         rows=rows,
         formula="P@10: neighbours among ten that carry the query's label / 10; lift: found / expected by chance "

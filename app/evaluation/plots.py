@@ -33,7 +33,7 @@ def overview(kind: str, figures: Sequence[KindFigures]) -> Drawing:
             _estimate(axes, place, one, COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)])
         axes.set_yticks(range(len(figures)), [shortened(one.contestant) for one in figures])
         axes.set(xlabel="share of the ten nearest that carry the label (P@10, micro)", xlim=(0, 1.02))
-        axes.set_ylim(len(figures) - 0.4, -0.6)
+        axes.set_ylim(len(figures) - 0.4, -0.75)
         return Drawing(
             f"overview-{kind}",
             f"{titled(kind)}: how often a neighbour carries the label",
@@ -149,8 +149,7 @@ def confusion(found: Confusion) -> Drawing:
     """Which labels the neighbours of each label carry."""
     names = [shortened(label, 22) for label in found.labels]
     alt = f"Labels of the neighbours by label of the query, {len(names)} labels of {titled(found.kind)}."
-    side = 1.9 + 0.36 * len(names)
-    with drawn(max(4.6, side + 0.6), max(3.4, side)) as figure:
+    with drawn(_WIDTH, 1.6 + 0.34 * len(names)) as figure:
         axes = figure.add_subplot()
         axes.grid(visible=False)
         axes.imshow(found.shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
@@ -176,7 +175,7 @@ def confusion(found: Confusion) -> Drawing:
 def distances(kind: str, found: Sequence[PairDistances]) -> Drawing:
     """Distances of pairs that share a label and of pairs that do not, a panel for each contestant."""
     alt = f"Distances of pairs of pictures that share a label of {titled(kind)} and of pairs that do not."
-    with drawn(_WIDTH, 0.5 + 1.55 * len(found)) as figure:
+    with drawn(_WIDTH, 0.8 + 1.55 * len(found)) as figure:
         for place, one in enumerate(found):
             axes = figure.add_subplot(len(found), 1, place + 1)
             for name, counts, colour, style in (
@@ -189,8 +188,7 @@ def distances(kind: str, found: Sequence[PairDistances]) -> Drawing:
                     axes.stairs(heights, EDGES, color=colour, linestyle=style, linewidth=1.4, label=name)
             axes.set(title=f"{shortened(one.contestant)}: {one.wrong:.1%} of pairs in the wrong order", yticks=())
             axes.set_xlim(*one.limits)
-            if place == 0:
-                axes.legend(loc="upper left")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
         axes.set_xlabel("Euclidean distance of unit vectors (0 to 2)")
         return Drawing(
             "distances",
@@ -219,9 +217,7 @@ def _estimate(axes: Axes, place: int, one: KindFigures, colour: str, marker: str
     axes.plot([found.micro], [place], color=colour, marker=marker, markersize=6)
     if one.chance.micro is not None:
         axes.vlines(one.chance.micro, place - 0.35, place + 0.35, color=GREY, linewidth=2)
-    right = max(found.micro, both.high or 0.0, found.high or 0.0)
-    beside = ("left", right + 0.015) if right < 0.9 else ("right", min(found.micro, both.low or 1.0) - 0.015)
-    axes.text(beside[1], place, f"{found.micro:.3f}", ha=beside[0], va="center")
+    axes.text(found.micro, place - 0.2, f"{found.micro:.3f}", ha="center", va="bottom", fontsize=8)
 
 
 def _class_point(axes: Axes, place: float, one: ClassFigures, number: int, name: str) -> None:

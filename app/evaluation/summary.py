@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.evaluation.columns import titled
 from app.evaluation.ground import Ground
 from app.evaluation.overlap import Overlap
 from app.evaluation.patient_figures import KindFigures
@@ -12,6 +13,7 @@ from app.evaluation.protocol import Protocol, whom_it_leaves_out
 from app.evaluation.significance import PairedDifference
 
 _SURE = 0.05
+_SMALL = 0.001
 
 
 def summarise(ground: Ground, figures: PatientFigures, overlaps: Sequence[Overlap]) -> list[str]:
@@ -25,10 +27,12 @@ def summarise(ground: Ground, figures: PatientFigures, overlaps: Sequence[Overla
     sentences = [whom_it_leaves_out(ground, protocol)]
     for kind in figures.kinds:
         ordered = _ordered(figures, kind, protocol)
-        if ordered:
+        if ordered and len(ordered[0].classes) == 1:
+            sentences.append(f"{titled(kind)}: {ordered[0].classes[0].label} only, so there is nothing to tell apart.")
+        elif ordered:
             sentences.append(_best(kind, ordered[0], seen))
             sentences += [_against(figures, kind, protocol, ordered[0], other) for other in ordered[1:2]]
-    sentences += [f"{kind}: not judged, {why}." for kind, why in figures.skipped.items()]
+    sentences += [f"{titled(kind)}: not judged, {why}." for kind, why in figures.skipped.items()]
     return sentences
 
 
@@ -43,9 +47,10 @@ def _best(kind: str, best: KindFigures, seen: set[str]) -> str:
     low, high = best.both_roles.low, best.both_roles.high
     sure = "" if low is None or high is None else f" (95 % {10 * low:.2f} to {10 * high:.2f})"
     flattered = "; it was trained on pictures of this library" if best.contestant in seen else ""
+    found, chance = 10 * (best.p_at_10.micro or 0.0), 10 * (best.chance.micro or 0.0)
     return (
-        f"{kind}: {best.contestant} finds most, {10 * (best.p_at_10.micro or 0.0):.2f} of ten with the same label"
-        f"{sure}, where chance gives {10 * (best.chance.micro or 0.0):.2f}{flattered}."
+        f"{titled(kind)}: {best.contestant} finds most, {found:.2f} of ten with the same label{sure}, where chance "
+        f"gives {chance:.2f}{flattered}."
     )
 
 
@@ -54,12 +59,13 @@ def _against(figures: PatientFigures, kind: str, protocol: Protocol, best: KindF
     names = {best.contestant, other.contestant}
     pair = next((one for one in figures.differences if _is_of(one, kind, protocol, names)), None)
     if pair is None or pair.difference is None:
-        return f"{kind}: {other.contestant} comes next."
-    text = f"{kind}: {other.contestant} comes next, {10 * abs(pair.difference):.2f} of ten behind"
+        return f"{titled(kind)}: {other.contestant} comes next."
+    text = f"{titled(kind)}: {other.contestant} comes next, {10 * abs(pair.difference):.2f} of ten behind"
     if pair.both_roles is None or pair.both_roles_holm is None:
         return f"{text}."
     p = pair.both_roles_holm
-    return f"{text}; that {'is more than chance would give' if p < _SURE else 'may be chance'} (p = {p:.2g}, Holm)."
+    said = f"p = {p:.2g}" if p >= _SMALL else f"p < {_SMALL}"
+    return f"{text}; that {'is more than chance would give' if p < _SURE else 'may be chance'} ({said}, Holm)."
 
 
 def _is_of(pair: PairedDifference, kind: str, protocol: Protocol, names: set[str]) -> bool:

@@ -1,9 +1,8 @@
-import shutil
 from dataclasses import replace
 
 import pytest
 
-from app.encoders.training_list import FILE, read_training_list, write_training_list
+from app.encoders.training_list import FILE, read_training_list
 from app.encoders.weights import WeightStore, shipped_models
 from app.errors import Misconfigured
 from app.evaluation.baselines import load_entrants
@@ -13,23 +12,6 @@ from app.evaluation.overlap import MOST, overlap_warnings, overlaps_of
 @pytest.fixture(scope="module")
 def entrants(demo_service):
     return load_entrants(demo_service.catalogue, "demo", ["resnet-us", "pixels-32"])
-
-
-@pytest.fixture
-def store(tmp_path):
-    """resnet-us with a list of its own; digest as shipped, for lists are no part of it."""
-    folder = tmp_path / "models" / "resnet-us"
-    shutil.copytree(shipped_models() / "resnet-us", folder)
-
-    def trained_on(checksums):
-        told = write_training_list(folder, checksums)
-        text = (shipped_models() / "resnet-us" / "manifest.toml").read_text(encoding="utf-8")
-        kept = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("list"))
-        kept += "".join(f'{key} = "{value}"\n' for key, value in told.items())
-        (folder / "manifest.toml").write_text(kept, encoding="utf-8")
-        return WeightStore(tmp_path / "models")
-
-    return trained_on
 
 
 def overlap(service, weights, entrants):
