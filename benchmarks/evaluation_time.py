@@ -66,13 +66,9 @@ def fill(folder: Path, images: int, encoders: dict[str, int]) -> None:
     """A library as if it had been enrolled."""
     catalogue = Catalogue(open_database(f"sqlite:///{folder}/sonoseek.db"), FrameFiles(folder / "frames"))
     catalogue.put_library("bench")
-    waiting: list[NewReference] = []
-    for one in made_up(images, encoders):
-        waiting.append(one)
-        if len(waiting) == AT_ONCE:
-            catalogue.add("bench", waiting)
-            waiting = []
-    catalogue.add("bench", waiting)
+    references = list(made_up(images, encoders))
+    for start in range(0, images, AT_ONCE):
+        catalogue.add("bench", references[start : start + AT_ONCE])
 
 
 def made_up(images: int, encoders: dict[str, int]) -> Iterator[NewReference]:
