@@ -73,7 +73,7 @@ class Service:
 
     def preload(self) -> None:
         """Build the index of every library and warm every encoder; sweep what a crash left."""
-        self.catalogue.files.sweep(self.catalogue.all_ids())
+        self.catalogue.upkeep.sweep()
         self.batcher.warm_up()
         for name in self.catalogue.names():
             # A library that needs to be embedded again must not keep the others from being searched.
@@ -99,6 +99,7 @@ def open_library(settings: Settings) -> Library:
             "the database was filled with another secret: patient exclusion and erasure would match nothing",
             hint="give SONOSEEK_SECURITY__HMAC_KEY_FILE the secret that this database was made with",
         )
+    catalogue.upkeep.claim_frames()
     access_log = AccessLog(engine)
     recorder = Recorder(catalogue, access_log)
     editor = Editor(catalogue=catalogue, keyer=keyer, recorder=recorder)

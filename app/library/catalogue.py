@@ -9,13 +9,13 @@ from sqlalchemy import Engine, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Taxonomy
-from app.errors import SonoSeekError, Unavailable
+from app.errors import SonoSeekError
 from app.library.adoption import Adoptions
 from app.library.embeddings import Embeddings
 from app.library.erasure import Erased, erase_rows, scrub
 from app.library.facts import Facts
-from app.library.faults import CONNECTION_LOST
 from app.library.files import FrameFiles
+from app.library.leftovers import is_unknown
 from app.library.libraries import Libraries
 from app.library.listing import Listing
 from app.library.queries import (
@@ -53,6 +53,7 @@ from app.library.tables import (
     LibraryRow,
     ReferenceRow,
 )
+from app.library.upkeep import Upkeep
 from app.logs import get_logger
 
 log = get_logger("library")
@@ -67,6 +68,8 @@ _CANVASES = (
     .where(_CANVAS.reference_id.in_(bindparam("keys", expanding=True)))
 )
 
+_AT_ONCE = 500  # references that one transaction deletes
+
 Change = Callable[[Reference, Taxonomy], tuple[Labels, Mapping[str, str]]]
 """What labels and attributes a reference shall have, by what it is."""
 
@@ -80,16 +83,25 @@ class Catalogue(Libraries):
         self.embeddings = Embeddings(engine)
         self.adoptions = Adoptions(engine)
         self.facts = Facts(engine)
+        self.upkeep = Upkeep(engine, files, self.facts)
         self.listing = Listing(engine)
 
     def delete_library(self, name: str) -> int:
-        """Delete a library with all its references; returns how many. Raises NotFound ``unknown_library``."""
-        with Session(self._writing) as session, session.begin():
-            row = locked_library(session, name)
-            keys = session.scalars(select(ReferenceRow.id).where(ReferenceRow.library_id == row.id)).all()
-            session.execute(delete(LibraryRow).where(LibraryRow.id == row.id))
-        self._drop_frames(keys)
-        return len(keys)
+        """Delete a library with all its references; returns how many. Raises NotFound ``unknown_library``.
+
+        Some references at a time, so that other writers get their turn; a deletion that is interrupted can be repeated.
+        """
+        deleted = 0
+        while True:
+            with Session(self._writing) as session, session.begin():
+                row = locked_library(session, name)
+                found = select(ReferenceRow.id).where(ReferenceRow.library_id == row.id).limit(_AT_ONCE)
+                keys = session.scalars(found).all()
+                if not keys:
+                    session.execute(delete(LibraryRow).where(LibraryRow.id == row.id))
+                    return deleted
+                deleted += len(remove_rows(session, row.id, keys))
+            self._drop_frames(keys)
 
     def add(self, library: str, new: Sequence[NewReference], *, actor: str = "local") -> list[str]:
         """Store references, files before all rows in one transaction; returns their ids.
@@ -97,7 +109,7 @@ class Catalogue(Libraries):
         Raises Conflict ``external_id_taken`` or ``already_enrolled``.
         """
         ids = [reference_id(library, identity_of(item.facts)) for item in new]
-        with Session(self._writing) as session, session.begin():
+        with self.upkeep.settled(), Session(self._writing) as session, session.begin():
             row = locked_library(session, library)
             refuse_taken(session, row.id, ids, new)
             row.version += 1
@@ -115,8 +127,7 @@ class Catalogue(Libraries):
                 self.files.write(key, item.png)
             yield
         except BaseException as error:
-            # Where the connection broke, the rows may have come: the next start's sweep sees whether they did.
-            if not (isinstance(error, Unavailable) and error.code == CONNECTION_LOST):
+            if not is_unknown(error):
                 self.files.delete(ids)
             raise
 
@@ -160,7 +171,7 @@ class Catalogue(Libraries):
 
     def recrop(self, key: str, new: NewReference) -> None:
         """Replace the frame of a reference, and with it its canvas and all its vectors."""
-        with Session(self._writing) as session, session.begin():
+        with self.upkeep.settled(), Session(self._writing) as session, session.begin():
             library, row = locked_reference(session, key)
             for name, value in frame_columns(new).items():
                 setattr(row, name, value)
@@ -169,7 +180,7 @@ class Catalogue(Libraries):
             session.execute(insert(CanvasRow), [canvas_values(key, new)])
             session.execute(insert(EmbeddingRow), embedding_values(key, new))
             library.version = row.version = library.version + 1
-            with self.files.replacing(key, new.png):
+            with self.files.replacing(key, new.png, is_unknown):
                 session.commit()
 
     def remove(self, keys: Sequence[str]) -> list[str]:
@@ -187,12 +198,13 @@ class Catalogue(Libraries):
 
         Waits at most ``patience_s`` for readers of SQLite's log. What remains all the same is told.
         """
-        with Session(self._writing) as session, session.begin():
+        with self.upkeep.settled(), Session(self._writing) as session, session.begin():
             erased = erase_rows(session, patient_key)
             ids = [key for keys in erased.values() for key in keys]
             # Where a frame cannot be deleted, the rows stay, and erasing once more finds it.
-            with self.files.taking_away(ids):
+            with self.files.taking_away(ids, is_unknown):
                 session.commit()
+        self.upkeep.sweep()  # an erasure that was interrupted may have left frames set aside
         remains = scrub(self._engine, patience_s)
         return Erased({name: len(keys) for name, keys in erased.items()}, ids, remains)
 

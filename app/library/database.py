@@ -13,7 +13,7 @@ from app.library.faults import name_faults
 _POOL = 32  # a connection per thread that may ask for one
 _PATIENCE_S = 60.0  # how long a writer waits for others: SQLite keeps no queue, so one of many may wait long
 _MIGRATING = 7_640_211  # any number that nobody else locks in the same PostgreSQL database
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration. Kept here so that a start with an up-to-date database need not import Alembic."""
 
 

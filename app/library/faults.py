@@ -25,6 +25,8 @@ def name_faults(engine: Engine) -> None:
 
     @event.listens_for(engine, "handle_error")
     def _name(context: ExceptionContext) -> SonoSeekError | None:
+        if not isinstance(context.original_exception, Exception):  # Ctrl-C is nobody's fault
+            return None
         if context.is_pre_ping:  # only whether a connection still lives: a new one takes its place
             return None
         if context.connection is None and engine.dialect.name != "sqlite":
@@ -78,6 +80,16 @@ def damaged() -> Misconfigured:
         hint="stop every process that uses it and restore the data directory from a backup, or save what can be read "
         f"(Debian's package sqlite3): {RECOVERY} -- then put recovered.db in its place and remove sonoseek.db-wal and "
         "sonoseek.db-shm",
+    )
+
+
+def other_database() -> Misconfigured:
+    """What is told where the stored frames belong to another database than the one that was opened."""
+    return Misconfigured(
+        "other_database",
+        "the stored frames of the data directory belong to another database, or their database is empty or was lost",
+        hint="check SONOSEEK_LIBRARY__DATABASE_URL and SONOSEEK_DATA, or restore the database from a backup; if it is "
+        "lost for good, move the folder frames away and enrol again. No frame was touched",
     )
 
 

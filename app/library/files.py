@@ -2,9 +2,8 @@
 
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -12,7 +11,16 @@ from tempfile import NamedTemporaryFile
 from app.errors import Misconfigured
 from app.library.faults import named_file_faults
 
-_ORPHAN_AGE_S = 3600
+_OWNER = "database"
+
+
+Judge = Callable[[BaseException], bool]
+"""Whether nobody can tell by an error if the rows were changed."""
+
+
+def never(_error: BaseException) -> bool:
+    """Every error says that the rows are as they were."""
+    return False
 
 
 class FrameFiles:
@@ -29,12 +37,15 @@ class FrameFiles:
         """Store a frame: temporary name, fsync, rename; raises StorageFull or Unavailable ``read_only``."""
         path = self.path(reference_id)
         with named_file_faults():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _write_whole(path, png)
 
     @contextmanager
-    def replacing(self, reference_id: str, png: bytes) -> Iterator[None]:
-        """Store another frame of a reference; the old one comes back where the block fails."""
+    def replacing(self, reference_id: str, png: bytes, is_unknown: Judge = never) -> Iterator[None]:
+        """Store another frame of a reference; the old one comes back where the block fails.
+
+        Where ``is_unknown`` says of an error that the rows may have changed all the same, both stay.
+        """
         path = self.path(reference_id)
         kept = path.with_name(f"{reference_id}.{uuid.uuid4().hex}.tmp")
         with suppress(FileNotFoundError), named_file_faults():
@@ -42,10 +53,11 @@ class FrameFiles:
         try:
             self.write(reference_id, png)
             yield
-        except BaseException:
-            with suppress(FileNotFoundError):
-                kept.replace(path)
-                kept.unlink(missing_ok=True)  # two names of one file: then renaming does nothing
+        except BaseException as error:
+            if not is_unknown(error):
+                with suppress(FileNotFoundError):
+                    kept.replace(path)
+                    kept.unlink(missing_ok=True)  # two names of one file: then renaming does nothing
             raise
         kept.unlink(missing_ok=True)
 
@@ -61,8 +73,11 @@ class FrameFiles:
             ) from None
 
     @contextmanager
-    def taking_away(self, reference_ids: Sequence[str]) -> Iterator[None]:
-        """Remove the frames of some references; they come back where the block fails."""
+    def taking_away(self, reference_ids: Sequence[str], is_unknown: Judge = never) -> Iterator[None]:
+        """Remove the frames of some references; they come back where the block fails.
+
+        Where ``is_unknown`` says of an error that the rows may be gone all the same, they stay set aside.
+        """
         aside: dict[Path, Path] = {}
         try:
             with named_file_faults():
@@ -71,8 +86,8 @@ class FrameFiles:
                         kept = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")
                         aside[path] = path.rename(kept)
             yield
-        except BaseException:
-            for path, kept in aside.items():
+        except BaseException as error:
+            for path, kept in () if is_unknown(error) else aside.items():
                 with suppress(FileNotFoundError):
                     kept.rename(path)
             raise
@@ -87,19 +102,26 @@ class FrameFiles:
                 for left in path.parent.glob(f"{reference_id}.*.tmp"):
                     left.unlink(missing_ok=True)
 
-    def sweep(self, known: set[str]) -> int:
-        """Delete frames without a row, left by a crash; returns how many.
+    def suspects(self, known: Container[str]) -> list[Path]:
+        """Files of no reference, and those that a writer has set aside or not finished."""
+        return [path for path in self._root.glob("*/*") if path.suffix == ".tmp" or path.stem not in known]
 
-        Young ones stay: another process may be between writing a file and its row.
-        """
-        limit = time.time() - _ORPHAN_AGE_S
-        swept = 0
-        for path in self._root.glob("*/*"):
-            with suppress(OSError):  # a writer has just renamed it, or the directory is read-only
-                if (path.suffix == ".tmp" or path.stem not in known) and path.stat().st_mtime < limit:
-                    path.unlink()
-                    swept += 1
-        return swept
+    def holds_frames(self) -> bool:
+        """Whether there is any frame."""
+        return next(self._root.glob("*/*.png"), None) is not None
+
+    def owner(self) -> str | None:
+        """The database that these frames belong to; None where none has claimed them."""
+        try:
+            return (self._root / _OWNER).read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+
+    def name_owner(self, database: str) -> None:
+        """Say to which database the frames belong; raises Unavailable ``read_only``."""
+        with named_file_faults():
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write_whole(self._root / _OWNER, database.encode("ascii") + b"\n")
 
 
 def _keep(path: Path, kept: Path) -> None:

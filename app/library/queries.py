@@ -109,6 +109,17 @@ def ids_there(session: Session, keys: Sequence[str]) -> set[str]:
     }
 
 
+def frame_checksums(session: Session, keys: Sequence[str]) -> dict[str, str | None]:
+    """Id -> sha256 of its frame, of those ids that belong to references."""
+    return {
+        key: checksum
+        for some in _portions(keys)
+        for key, checksum in session.execute(
+            select(ReferenceRow.id, ReferenceRow.frame_sha256).where(ReferenceRow.id.in_(some))
+        )
+    }
+
+
 def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     """Ids, so many at a time as a statement may have parameters in every database."""
     return (keys[start : start + _PARAMETERS] for start in range(0, len(keys), _PARAMETERS))

@@ -1,5 +1,6 @@
 """References as rows and rows as references."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC
@@ -61,6 +62,7 @@ def frame_columns(item: NewReference) -> dict[str, Any]:
         "region": list(facts.region) if facts.region else None,
         "region_source": facts.region_source.value,
         "frame_digest": item.frame_digest,
+        "frame_sha256": hashlib.sha256(item.png).hexdigest(),
         "fingerprint": item.fingerprint,
     }
 

@@ -28,8 +28,10 @@ def prepare_place(url: URL) -> URL:
     path = _path(url)
     if path is None:
         return url
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or (os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)):
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        path.touch(0o600)  # SQLite gives its log the mode of its file
+    if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
         return url
     log, shared = _beside(path, "-wal"), _beside(path, "-shm")
     query = {"uri": "true", "mode": "ro"}

@@ -73,6 +73,7 @@ class ReferenceRow(Table):
     region: Mapped[list[int] | None] = mapped_column(JSON)
     region_source: Mapped[str] = mapped_column(String(16))
     frame_digest: Mapped[str] = mapped_column(String(71))
+    frame_sha256: Mapped[str | None] = mapped_column(String(64))  # of the PNG; None from before it was kept
     modality: Mapped[str | None] = mapped_column(String(16))
     manufacturer: Mapped[str | None]
     model: Mapped[str | None]

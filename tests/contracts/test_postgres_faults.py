@@ -1,6 +1,5 @@
 """What a PostgreSQL server may do to us: run full, turn read-only, break connections, be away."""
 
-import os
 import shutil
 from itertools import count
 
@@ -96,8 +95,9 @@ def test_connections_that_broke_while_idle_are_replaced_unseen(store, admin):
     assert catalogue.names() == ["fetal"]
 
 
-def test_a_connection_that_breaks_in_the_middle_is_told_and_its_files_are_left_to_the_sweep(store, admin):
+def test_a_connection_that_breaks_in_the_middle_is_told_and_files_follow_the_rows(store, admin):
     catalogue = store.open()
+    catalogue.upkeep.claim_frames()
     catalogue.put_library("fetal")
     write = catalogue.files.write
 
@@ -109,10 +109,8 @@ def test_a_connection_that_breaks_in_the_middle_is_told_and_its_files_are_left_t
     with pytest.raises(Unavailable) as caught:
         catalogue.add("fetal", [new(1)])
     assert caught.value.code == "database_connection_lost"
+    assert list((store.folder / "frames").rglob("*.png")) == []
     catalogue.files.write = write
-    (orphan,) = (store.folder / "frames").rglob("*.png")
-    os.utime(orphan, (0, 0))
-    assert catalogue.files.sweep(catalogue.all_ids()) == 1
     assert_whole(catalogue, catalogue.add("fetal", [new(1)]), store.folder)
 
 

@@ -7,6 +7,7 @@ from stores import new, sqlite_url
 
 from app.errors import Conflict, NotFound
 from app.library.adoption import Adoption
+from app.library.database import HEAD
 from app.library.reference import Edition
 from app.library.tables import AdoptionRow
 
@@ -80,5 +81,5 @@ def test_the_migration_makes_the_table_that_is_declared(library, tmp_path):
     assert made == {column.name: column.nullable for column in AdoptionRow.__table__.columns}
     assert inspect(engine).get_pk_constraint("adoptions")["constrained_columns"] == ["library_id", "kind"]
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0003"
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
     engine.dispose()

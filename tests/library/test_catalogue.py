@@ -1,10 +1,6 @@
 """The catalogue on a SQLite file: ids, files, crashes."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from alembic.config import Config
@@ -41,47 +37,6 @@ def test_the_head_in_the_code_is_that_of_the_migrations():
     config = Config()
     config.set_main_option("script_location", "app/library/migrations")
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
-
-
-def test_old_orphans_are_swept_and_young_ones_stay(catalogue, tmp_path):
-    catalogue.put_library("fetal")
-    (key,) = catalogue.add("fetal", [new(1)])
-    old, young = "aa-old", "bb-young"
-    for name in (old, young):
-        catalogue.files.write(name, b"png")
-    os.utime(catalogue.files.path(old), (0, 0))
-    os.utime(catalogue.files.path(key), (0, 0))
-    assert catalogue.files.sweep(catalogue.all_ids()) == 1
-    assert not catalogue.files.path(old).exists()
-    assert catalogue.files.path(young).exists()
-    assert catalogue.files.path(key).exists()
-
-
-def test_a_process_that_is_killed_between_file_and_row_leaves_no_half_reference(tmp_path, store):
-    """The file without a row is an orphan that the next start sweeps; a row without a file would be a loss."""
-    script = f"""
-import os, sys
-sys.path.insert(0, {str(Path(__file__).parent.parent / "contracts")!r})
-from stores import Store, new, sqlite_url
-from pathlib import Path
-folder = Path({str(tmp_path)!r})
-catalogue = Store(sqlite_url(folder), folder).open()
-catalogue.put_library("fetal")
-write = catalogue.files.write
-def write_and_die(key, png):
-    write(key, png)
-    os.kill(os.getpid(), 9)
-catalogue.files.write = write_and_die
-catalogue.add("fetal", [new(1)])
-"""
-    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
-    assert killed.returncode == -9, killed.stderr
-    catalogue = store.open()
-    assert catalogue.library("fetal").size == 0
-    (orphan,) = (tmp_path / "frames").rglob("*.png")
-    os.utime(orphan, (0, 0))
-    assert catalogue.files.sweep(catalogue.all_ids()) == 1
-    assert catalogue.add("fetal", [new(1)])
 
 
 @pytest.mark.parametrize("url", ["nonsense", "sqlite://", "nodialect://x/y"])

@@ -17,6 +17,7 @@ from app.domain import Labels, Taxonomy
 from app.errors import Misconfigured, StorageFull, Unavailable
 from app.library.database import open_database
 from app.library.faults import RECOVERY, fault_of
+from app.library.leftovers import Swept
 from app.security.access_log import AccessLog
 
 
@@ -121,7 +122,8 @@ def test_a_read_only_data_directory_is_searched_and_not_written(tmp_path):
     with read_only(tmp_path), opened_store(sqlite_url(tmp_path), tmp_path) as store:
         catalogue = store.open()
         assert catalogue.facts.remember_secret("other") == "check"
-        assert catalogue.files.sweep(catalogue.all_ids()) == 0
+        catalogue.upkeep.claim_frames()
+        assert catalogue.upkeep.sweep() == Swept()
         assert_whole(catalogue, keys, tmp_path)
         for change in (
             lambda: catalogue.add("fetal", [new(9)]),
