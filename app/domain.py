@@ -146,6 +146,15 @@ class Taxonomy:
             diagnosis_groups=unique(groups) or labels.diagnosis_groups,
         )
 
+    def without_groups(self, labels: Labels) -> Labels:
+        """The same labels without the groups that this taxonomy gave them; groups that were given otherwise stay."""
+        filled = self.complete(replace(labels, organ_group=None, diagnosis_groups=()))
+        return replace(
+            labels,
+            organ_group=None if labels.organ_group == filled.organ_group else labels.organ_group,
+            diagnosis_groups=() if labels.diagnosis_groups == filled.diagnosis_groups else labels.diagnosis_groups,
+        )
+
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:
     """The distinct names in the order of their first appearance."""

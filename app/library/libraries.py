@@ -61,6 +61,6 @@ class Libraries:
                 return
             row = locked_library(session, name)
             if wanted is not None and row.taxonomy != wanted:
-                row.taxonomy = wanted
+                old, row.taxonomy = Taxonomy(**row.taxonomy), wanted
                 row.version += 1
-                regroup(session, row, Taxonomy(**wanted))
+                regroup(session, row, old, Taxonomy(**wanted))

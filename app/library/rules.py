@@ -37,10 +37,11 @@ def refuse_taken_names(session: Session, library_id: int, externals: Sequence[st
         )
 
 
-def regroup(session: Session, library: LibraryRow, taxonomy: Taxonomy) -> None:
-    """Bring the groups of all references up to date."""
+def regroup(session: Session, library: LibraryRow, old: Taxonomy, taxonomy: Taxonomy) -> None:
+    """Bring the groups of all references up to date: those that the old taxonomy gave go with it."""
     for row in session.scalars(select(ReferenceRow).where(ReferenceRow.library_id == library.id)):
-        columns = label_columns(taxonomy.complete(labels_of({kind: getattr(row, kind) for kind in LABEL_KINDS})))
+        labels = labels_of({kind: getattr(row, kind) for kind in LABEL_KINDS})
+        columns = label_columns(taxonomy.complete(old.without_groups(labels)))
         for kind in ("organ_group", "diagnosis_groups"):
             if getattr(row, kind) != columns[kind]:
                 setattr(row, kind, columns[kind])

@@ -364,6 +364,9 @@ def test_a_library_is_put_filled_and_deleted(client, spare):
     regrouped = client.put("/libraries/fresh", json={"organs": {"femur": "long bone"}})
     assert regrouped.json()["version"] > created.json()["version"] + 1
     assert client.get(f"/references/{key}").json()["labels"]["organ_group"] == "long bone"
+    client.put("/libraries/fresh", json={})
+    assert client.get(f"/references/{key}").json()["labels"]["organ_group"] is None
+    assert add(client, picture, library="fresh", organ="femur").status_code == 200  # the same call changes nothing
 
     problem(client.delete("/libraries/fresh"), 422, "confirm_needed")
     problem(client.delete("/libraries/fresh", params={"confirm": "demo"}), 409, "confirm_differs")

@@ -119,6 +119,16 @@ def test_another_taxonomy_regroups_what_is_there(catalogue):
     assert catalogue.get(key).labels.diagnosis_groups == ("healthy",)
 
 
+def test_a_taxonomy_that_shrank_takes_its_groups_with_it_and_no_others(catalogue):
+    catalogue.put_library("fetal", Taxonomy(organs={"femur": "limb"}, diagnoses={"normal": "healthy"}))
+    groups = {"organ_group": "limb", "diagnoses": ("normal",), "diagnosis_groups": ("healthy",)}
+    (by_taxonomy,) = catalogue.add("fetal", [new(1, labels=Labels(organ="femur", **groups))])
+    (by_hand,) = catalogue.add("fetal", [new(2, labels=Labels(organ="spine", organ_group="trunk"))])
+    catalogue.put_library("fetal", Taxonomy(organs={"skull": "head"}))
+    assert catalogue.get(by_taxonomy).labels == Labels(organ="femur", diagnoses=("normal",))
+    assert catalogue.get(by_hand).labels == Labels(organ="spine", organ_group="trunk")
+
+
 def test_unknown_names_list_the_known(catalogue):
     catalogue.put_library("fetal")
     for ask in (catalogue.library, catalogue.taxonomy, catalogue.embeddings.counts, catalogue.delete_library):
