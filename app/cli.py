@@ -192,14 +192,18 @@ def sync(
         chosen = service.batcher.encoder(encoder)
         total = len(service.catalogue.embeddings.versions(library, chosen.digest)[1])
         with progress_bar(f"comparing {library}", total) as advance:
-            repaired = open_qdrant(service.settings, service.catalogue).sync(library, chosen, advance)
+            indexes = open_qdrant(service.settings, service.catalogue)
+            repaired = indexes.sync(library, chosen, advance)
+            orphans = indexes.tidy()
     if as_json:
-        print_json(repaired._asdict())
+        print_json({**repaired._asdict(), "orphans": orphans})
         return
     out.print(
         f"{library}, {chosen.name}: {total} references; {repaired.missing} were missing in Qdrant, "
         f"{repaired.stale} were out of date, {repaired.surplus} were too many",
     )
+    if orphans:
+        out.print(f"{len(orphans)} collections of deleted libraries were deleted")
 
 
 @datasets.command("phantoms")

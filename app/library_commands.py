@@ -144,8 +144,10 @@ def delete_library(
     if not yes:
         size = opened.catalogue.library(name).size
         confirm = typer.prompt(f"{size} references will be gone; type the name of the library", err=True)
-    count = opened.editor.delete_library(name, confirm=confirm, by=LOCAL)
-    out.print(f"{name} deleted with {count} references")
+    deleted = opened.editor.delete_library(name, confirm=confirm, by=LOCAL)
+    out.print(f"{name} deleted with {deleted.references} references")
+    for sentence in deleted.remains:
+        out.print(f"  may remain: {sentence}")
 
 
 @patients.command("erase")

@@ -3,7 +3,7 @@
 import ipaddress
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from app.logs import get_logger
 from app.search.comparer import Comparer
 from app.search.dreamsim import ENCODER as DREAMSIM
 from app.search.dreamsim import NOT_INSTALLED, SWITCHED_OFF, DreamSimVectors
-from app.search.editor import Editor
+from app.search.editor import Editor, Forget
 from app.search.enroller import Enroller
 from app.search.finder import Finder
 from app.search.importer import Importer
@@ -76,9 +76,11 @@ class Service:
         self.catalogue.upkeep.sweep()
         self.batcher.warm_up()
         for name in self.catalogue.names():
-            # A library that needs to be embedded again must not keep the others from being searched.
-            with suppress(Conflict):
+            # A library that needs to be embedded again must not keep the others from being searched, nor must Qdrant.
+            try:
                 self.shelves.snapshot(name, self.batcher.default)
+            except (Conflict, Unavailable) as error:
+                log.warning("not_preloaded", library=name, code=error.code, hint=error.hint)
         self.shelves.settle()
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ def open_library(settings: Settings) -> Library:
     catalogue.upkeep.claim_frames()
     access_log = AccessLog(engine)
     recorder = Recorder(catalogue, access_log)
-    editor = Editor(catalogue=catalogue, keyer=keyer, recorder=recorder)
+    editor = Editor(catalogue=catalogue, keyer=keyer, recorder=recorder, forget=_forget(settings, catalogue))
     return Library(settings, catalogue, keyer, WeightStore(settings.models_dir), access_log, recorder, editor)
 
 
@@ -119,7 +121,7 @@ def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: 
     dreamsim = DreamSimVectors(
         catalogue, batcher, why_not=NOT_INSTALLED if settings.encoders.dreamsim_scores else SWITCHED_OFF
     )
-    indexes = open_indexes(library)
+    indexes = open_indexes(settings, catalogue)
     shelves = Shelves(catalogue, indexes)
     finder = Finder(
         catalogue=catalogue,
@@ -155,12 +157,11 @@ def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: 
     )
 
 
-def open_indexes(library: Library) -> IndexMaker:
+def open_indexes(settings: Settings, catalogue: Catalogue) -> IndexMaker:
     """What makes and follows indexes; raises Misconfigured for a Qdrant that is not fully described."""
-    settings = library.settings
     if settings.index.engine != "qdrant":
         return LocalIndexes(settings.index.engine)
-    return open_qdrant(settings, library.catalogue)
+    return open_qdrant(settings, catalogue)
 
 
 def open_qdrant(settings: Settings, catalogue: Catalogue) -> "RemoteIndexes":
@@ -170,7 +171,7 @@ def open_qdrant(settings: Settings, catalogue: Catalogue) -> "RemoteIndexes":
 
     key_file = settings.qdrant.api_key_file
     key = None if key_file is None else read_foreign_key(key_file)
-    return RemoteIndexes(QdrantStore(settings.qdrant, key), catalogue)
+    return RemoteIndexes(QdrantStore(settings.qdrant, key, database=catalogue.facts.database_uid()), catalogue)
 
 
 class Opening:
@@ -244,6 +245,16 @@ def open_key(settings: Settings) -> BearerKey | None:
             "or SONOSEEK_SECURITY__OPEN=true if everyone on that network may see the library",
         )
     return None
+
+
+def _forget(settings: Settings, catalogue: Catalogue) -> Forget:
+    """Takes away what indexes hold of removed references, for commands that open no index else."""
+
+    def forget(_library: str, uid: str, ids: Sequence[str] | None) -> list[str]:
+        with closing(open_indexes(settings, catalogue)) as indexes:
+            return indexes.forget(uid, ids)
+
+    return forget
 
 
 def _secret(settings: Settings, catalogue: Catalogue) -> bytes:

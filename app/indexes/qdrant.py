@@ -1,6 +1,6 @@
 """The engine qdrant: libraries as collections of a Qdrant server or cluster. A cache that rows can always refill."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ from app.errors import Conflict
 from app.indexes.base import Sight
 from app.indexes.qdrant_calls import Calls, NoCollection
 from app.indexes.qdrant_collection import VERSION, Collections
-from app.indexes.qdrant_payload import in_words, not_after, of_these, structs
+from app.indexes.qdrant_payload import in_words, just_these, not_after, of_these, structs
 from app.indexes.qdrant_points import Found, Place, PointChanges, Points, Repaired, collections_of
 
 _IDS_AT_ONCE = 1_000
@@ -28,10 +28,11 @@ class QdrantStore:
     with its next changes, ``sync`` finds it too, and no answer holds it, since answers hold known references only.
     """
 
-    def __init__(self, settings: QdrantSettings, api_key: str | None = None) -> None:
+    def __init__(self, settings: QdrantSettings, api_key: str | None = None, *, database: str = "") -> None:
+        """``database`` tells whose collections these are, where several share a server."""
         self.settings = settings
         self._calls = Calls(settings, api_key)
-        self._collections = Collections(self._calls, settings)
+        self._collections = Collections(self._calls, settings, database)
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,6 +132,26 @@ class QdrantStore:
         for name in gone:
             self._collections.drop(name)
         return gone
+
+    def drop(self, place: Place) -> None:
+        """Delete the collection of a place, if it is there."""
+        self._collections.drop(place.collection)
+
+    def drop_orphans(self, alive: Set[str]) -> list[str]:
+        """Delete this database's collections of all libraries but some (their uids); returns the names."""
+        gone = self._collections.orphans(alive)
+        for name in gone:
+            self._collections.drop(name)
+        return gone
+
+    def forget(self, uid: str, ids: Sequence[str]) -> list[str]:
+        """Delete the points of references in all collections of a library, whoever wrote them; returns their names."""
+        names = self._collections.names(collections_of(uid)) if ids else []
+        for name in names:
+            for start in range(0, len(ids), _IDS_AT_ONCE):
+                gone = models.FilterSelector(filter=just_these(ids[start : start + _IDS_AT_ONCE]))
+                self._calls.write(partial(_delete, name, gone))
+        return names
 
     def _delete(self, place: Place, ids: Sequence[str], version: int) -> None:
         for start in range(0, len(ids), _IDS_AT_ONCE):

@@ -203,6 +203,15 @@ def _key_refused() -> SonoSeekError:
     )
 
 
+def no_qdrant() -> SonoSeekError:
+    """What is told of a server that is another one."""
+    return Misconfigured(
+        "qdrant_address",
+        "what answers at the address of Qdrant does not speak as Qdrant does",
+        hint="see that SONOSEEK_QDRANT__URL names Qdrant itself, with its port (6333 unless it was set otherwise)",
+    )
+
+
 def _strange(what: str) -> SonoSeekError:
     return Unavailable(
         "qdrant_failed",

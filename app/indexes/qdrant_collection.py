@@ -1,18 +1,22 @@
 """The collection of a place: how it is made, what it may hold, and up to which version it equals the library."""
 
+from collections.abc import Set
 from typing import Any
 
 from qdrant_client import QdrantClient, models
 
 from app.config import QdrantSettings
 from app.errors import Misconfigured
-from app.indexes.qdrant_calls import Calls, NoCollection, where
-from app.indexes.qdrant_points import Place
+from app.indexes.qdrant_calls import Calls, NoCollection, no_qdrant, where
+from app.indexes.qdrant_points import Place, collections_of
 
 # Flat texts kind:value, one index for all of them: an attribute that comes up later needs no index of its own,
 # which it could not get any more once the graph is built.
 LABELS = "labels"
 VERSION = "version"
+
+DATABASE = "database"
+LIBRARY = "library_uid"
 
 _INDEXES: dict[str, models.PayloadSchemaType | models.IntegerIndexParams] = {
     LABELS: models.PayloadSchemaType.KEYWORD,
@@ -25,8 +29,9 @@ _OLDEST = (1, 16)
 class Collections:
     """Makes and describes collections. What it has found to be right it does not ask again."""
 
-    def __init__(self, calls: Calls, settings: QdrantSettings) -> None:
+    def __init__(self, calls: Calls, settings: QdrantSettings, database: str) -> None:
         self._calls = calls
+        self._database = database
         self._settings = settings
         self._checked: set[str] = set()
 
@@ -60,7 +65,13 @@ class Collections:
 
     def set_edition(self, place: Place, version: int) -> None:
         """Note up to which version everything is in."""
-        facts = {"library_uid": place.uid, "digest": place.digest, "encoder": place.encoder, VERSION: version}
+        facts = {
+            DATABASE: self._database,
+            LIBRARY: place.uid,
+            "digest": place.digest,
+            "encoder": place.encoder,
+            VERSION: version,
+        }
         self._calls.write(lambda client: client.update_collection(place.collection, metadata=facts))
 
     def show(self, place: Place) -> None:
@@ -81,6 +92,18 @@ class Collections:
         found = self._calls.read(lambda client: client.get_collections()).collections
         return sorted(each.name for each in found if each.name.startswith(prefix))
 
+    def orphans(self, alive: Set[str]) -> list[str]:
+        """The collections that this database has filled for libraries which are not among some (their uids)."""
+        return [name for name in self.names(collections_of("")[:-1]) if self._is_orphan(name, alive)]
+
+    def _is_orphan(self, name: str, alive: Set[str]) -> bool:
+        try:
+            info = self._calls.read(lambda client: client.get_collection(name))
+        except NoCollection:
+            return False
+        facts = info.config.metadata or {}
+        return bool(self._database) and facts.get(DATABASE) == self._database and facts.get(LIBRARY) not in alive
+
     def drop(self, name: str) -> None:
         """Delete a collection, if it is there; its aliases go with it."""
         self._checked.discard(name)
@@ -90,7 +113,10 @@ class Collections:
         self._calls.write(lambda client: client.create_payload_index(place.collection, field, _INDEXES[field]))
 
     def _check_server(self) -> None:
-        version = self._calls.read(lambda client: client.info()).version
+        try:
+            version = self._calls.read(lambda client: client.info()).version
+        except NoCollection:  # something answers there, and does not know the question
+            raise no_qdrant() from None
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
         if numbers < _OLDEST:
             raise Misconfigured(

@@ -38,6 +38,11 @@ def not_after(version: int) -> models.Filter:
     return models.Filter(must_not=[models.FieldCondition(key=VERSION, range=models.Range(gt=version))])
 
 
+def just_these(ids: Sequence[str]) -> models.Filter:
+    """Some points, whatever their version."""
+    return models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
+
+
 def of_these(ids: Sequence[str], version: int) -> models.Filter:
     """Some points, without those that were changed after a version."""
     return models.Filter(must=[models.HasIdCondition(has_id=list(ids))], must_not=not_after(version).must_not)

@@ -199,14 +199,14 @@ class Catalogue(Libraries):
         Waits at most ``patience_s`` for readers of SQLite's log. What remains all the same is told.
         """
         with self.upkeep.settled(), Session(self._writing) as session, session.begin():
-            erased = erase_rows(session, patient_key)
-            ids = [key for keys in erased.values() for key in keys]
+            gone = erase_rows(session, patient_key)
+            ids = [key for one in gone for key in one.ids]
             # Where a frame cannot be deleted, the rows stay, and erasing once more finds it.
             with self.files.taking_away(ids, is_unknown):
                 session.commit()
         self.upkeep.sweep()  # an erasure that was interrupted may have left frames set aside
         remains = scrub(self._engine, patience_s)
-        return Erased({name: len(keys) for name, keys in erased.items()}, ids, remains)
+        return Erased(gone, remains)
 
     def _drop_frames(self, keys: Sequence[str]) -> None:
         """Delete the frames of references that are gone, but not of those that were enrolled again meanwhile.

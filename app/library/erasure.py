@@ -27,23 +27,41 @@ _NO_VACUUM = "PostgreSQL's tables: VACUUM did not run; run it, or erase the pati
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """References that were taken out of one library (``uid`` tells it from one that was deleted)."""
+
+    library: str
+    uid: str
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Erased:
     """What was taken out of each library, and where bytes of it may still be: whole sentences, none if nowhere."""
 
-    libraries: dict[str, int]
-    ids: list[str]
+    gone: list[Gone]
     remains: list[str]
 
+    @property
+    def libraries(self) -> dict[str, int]:
+        """Library -> number of references that were taken out."""
+        return {one.library: len(one.ids) for one in self.gone}
 
-def erase_rows(session: Session, patient_key: str) -> dict[str, list[str]]:
-    """Remove all rows of a patient; returns library -> ids. Removals stay: an id says nothing by itself."""
+    @property
+    def ids(self) -> list[str]:
+        """All references that were taken out."""
+        return [key for one in self.gone for key in one.ids]
+
+
+def erase_rows(session: Session, patient_key: str) -> list[Gone]:
+    """Remove all rows of a patient. Removals stay: an id says nothing by itself."""
     hold_writers(session)  # nobody adds an image of the patient between looking and removing
-    erased: dict[str, list[str]] = {}
+    erased: list[Gone] = []
     of_patient = ReferenceRow.patient_key == patient_key
     for library_id in sorted(session.scalars(select(ReferenceRow.library_id).distinct().where(of_patient))):
-        name = session.scalar(select(LibraryRow.name).where(LibraryRow.id == library_id))
+        library = session.get_one(LibraryRow, library_id)
         keys = session.scalars(select(ReferenceRow.id).where(of_patient, ReferenceRow.library_id == library_id)).all()
-        erased[str(name)] = remove_rows(session, library_id, keys)
+        erased.append(Gone(library.name, library.uid, remove_rows(session, library_id, keys)))
     return erased
 
 

@@ -21,6 +21,10 @@ _EVERYWHERE_ELSE = (
 )
 
 
+Forget = Callable[[str, str, Sequence[str] | None], list[str]]
+"""Name and uid of a library and the ids that were removed from it, None: all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelEdit:
     """What to change of a reference: label kinds that are not named, and attributes of None, stay."""
@@ -47,6 +51,14 @@ class ErasedPatient:
     remains: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class DeletedLibrary:
+    """How many references went with a library, and what remains elsewhere."""
+
+    references: int
+    remains: Sequence[str]
+
+
 class Editor:
     """Changes libraries for an actor. Safe to call from many threads."""
 
@@ -56,9 +68,9 @@ class Editor:
         catalogue: Catalogue,
         keyer: Keyer,
         recorder: Recorder,
-        forget: Callable[[str], list[str]] = lambda _library: [],
+        forget: Forget,
     ) -> None:
-        """``forget`` drops what indexes hold of what was removed from a library, and says what remains where."""
+        """``forget`` drops what indexes hold of what was removed, and says what remains where."""
         self._catalogue = catalogue
         self._keyer = keyer
         self._recorder = recorder
@@ -74,14 +86,13 @@ class Editor:
             attempt.outcome = "added" if before is None else "updated" if differs else "unchanged"
         return before is None
 
-    def delete_library(self, name: str, *, confirm: str | None, by: Actor) -> int:
-        """Delete a library with all its references, whose number is returned; ``confirm`` repeats its name."""
+    def delete_library(self, name: str, *, confirm: str | None, by: Actor) -> DeletedLibrary:
+        """Delete a library with all its references; ``confirm`` repeats its name."""
         with self._recorder.recording(by, "library.delete", name):
-            self._catalogue.library(name)
+            uid = self._catalogue.library(name).uid
             _check_confirmed(name, confirm)
             count = self._catalogue.delete_library(name)
-            self._forget(name)
-        return count
+            return DeletedLibrary(count, self._forget(name, uid, None))
 
     def relabel(self, key: str, edit: LabelEdit, *, by: Actor) -> Outcome:
         """Change labels or attributes of a reference; where nothing differs, nothing happens."""
@@ -111,7 +122,7 @@ class Editor:
             if key is None:
                 raise BadInput("no_patient_id", "the patient id is empty", hint="send the id as it was enrolled")
             erased = self._catalogue.erase_patient(key)
-            remains = [sentence for library in erased.libraries for sentence in self._forget(library)]
+            remains = [sentence for one in erased.gone for sentence in self._forget(one.library, one.uid, one.ids)]
             attempt.outcome = "erased" if erased.ids else "unchanged"
         return ErasedPatient(erased.libraries, erased.ids, (*erased.remains, *unique(remains), *_EVERYWHERE_ELSE))
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from app.domain import Frame, ImageFacts, Vectors
 from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
@@ -181,7 +179,7 @@ class Finder:
                 )
             with watch.time("scores"):
                 neighbours = self._neighbours(snapshot, ranking.hits, asked.scores, scores)
-            if len(neighbours) == len(ranking.hits.rows) and np.isfinite(ranking.hits.distances).all():
+            if len(neighbours) == len(ranking.hits.rows) and self._shelves.is_present(snapshot):
                 break
             snapshot = self._shelves.snapshot(snapshot.info.name, choice.encoder)  # one of them has changed meanwhile
         return Answer(

@@ -49,8 +49,8 @@ class IndexMaker(Protocol):
         """Whether the engine is not built yet, or so much has come and gone that it should be built anew."""
         ...
 
-    def forget(self, library: str) -> list[str]:
-        """Take away what was removed from a library, at once; returns sentences on what remains where."""
+    def forget(self, uid: str, ids: Sequence[str] | None) -> list[str]:
+        """Take away references that were removed from a library, None: all of it; says what remains where."""
         ...
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class LocalIndexes:
         spoilt = index.late + len(rows.ids) - len(rows.row_of)
         return not index.is_built or spoilt > max(_LATE, _LATE_SHARE * len(rows.row_of))
 
-    def forget(self, _library: str) -> list[str]:
+    def forget(self, _uid: str, _ids: Sequence[str] | None) -> list[str]:
         """Nothing remains: an index that nobody holds is gone."""
         return []
 

@@ -15,7 +15,10 @@ from app.indexes.qdrant_points import Place, PointChanges, Points, Repaired
 from app.library.catalogue import Catalogue
 from app.library.embeddings import Shelf
 from app.library.reference import Edition
+from app.logs import get_logger
 from app.search.index_makers import Rows
+
+log = get_logger("qdrant")
 
 _ATTEMPTS = 8
 """How often a collection is brought up to date because another process changed it meanwhile."""
@@ -57,20 +60,19 @@ class RemoteIndexes:
         """Never."""
         return False
 
-    def forget(self, library: str) -> list[str]:
-        """Delete the points of what was removed from a library, or its collections where it was deleted itself."""
-        edition = self._catalogue.editions().get(library)
-        places = [place for place in self._followed if place.library == library]
+    def forget(self, uid: str, ids: Sequence[str] | None) -> list[str]:
+        """Delete the points of references in the collections of every encoder, or with None the collections."""
         try:
-            for place in places:
-                if edition is not None and edition.uid == place.uid:
-                    self._bring_up(place, edition.version)
-                else:
-                    self._store.retire(place.uid, keep=[])
-                    self._followed.pop(place)
-        except SonoSeekError as error:  # the rows are gone, and the next search follows them
-            return [f"the points in Qdrant, until the next search or sonoseek sync {library} ({error.detail})"]
-        return [_BYTES] if places else []
+            if ids is None:
+                touched = self._store.retire(uid, keep=[])
+            else:
+                enrolled_again = {found.id for found in self._catalogue.get_many(ids)}
+                touched = self._store.forget(uid, [key for key in ids if key not in enrolled_again])
+        except SonoSeekError as error:  # the rows are gone, and no search finds the points any more
+            return [f"the points in Qdrant, until sonoseek sync has run ({error.detail})"]
+        for place in [place for place in list(self._followed) if ids is None and place.uid == uid]:
+            self._followed.pop(place, None)
+        return [_BYTES] if touched else []
 
     def close(self) -> None:
         """Close the connections."""
@@ -82,7 +84,14 @@ class RemoteIndexes:
         Raises NotFound ``unknown_library`` and what QdrantStore raises.
         """
         info = self._catalogue.library(library)
-        return self._sync(Place(info.uid, info.name, encoder.name, encoder.digest, encoder.dim), progress)
+        place = Place(info.uid, info.name, encoder.name, encoder.digest, encoder.dim)
+        if (edition := self._store.edition(place)) is not None:
+            self._start_anew_if_ahead(place, edition)
+        return self._sync(place, progress)
+
+    def tidy(self) -> list[str]:
+        """Delete the collections of libraries of this database that are no more; returns their names."""
+        return self._store.drop_orphans({edition.uid for edition in self._catalogue.editions().values()})
 
     def _sync(self, place: Place, progress: Callable[[int], None] = lambda _done: None) -> Repaired:
         info, truth = self._catalogue.embeddings.versions(place.library, place.digest)
@@ -99,7 +108,7 @@ class RemoteIndexes:
     def _bring_up(self, place: Place, version: int) -> None:
         for _ in range(_ATTEMPTS):
             edition = self._store.edition(place)
-            if edition is None:
+            if edition is None or self._start_anew_if_ahead(place, edition):
                 self._sync(place)
             elif edition >= version and self._followed.get(place, edition) >= version:
                 self._followed.setdefault(place, edition)
@@ -111,6 +120,20 @@ class RemoteIndexes:
             "Qdrant does not reach the library's present version",
             hint="search again; if it stays so, run: sonoseek sync LIBRARY",
         )
+
+    def _start_anew_if_ahead(self, place: Place, edition: int) -> bool:
+        """Whether a collection knew more than its library has ever been, and so was dropped.
+
+        A collection is brought to a version after the database has it: an older database was restored, and what the
+        collection holds is of a history that did not happen.
+        """
+        present = self._catalogue.editions().get(place.library)
+        if present is None or present.uid != place.uid or present.version >= edition:
+            return False
+        log.warning("qdrant_ahead", library=place.library, hint="was an older database restored? Filling it anew")
+        self._store.drop(place)
+        self._followed.pop(place, None)
+        return True
 
     def _follow(self, place: Place, since: int) -> None:
         changes = self._catalogue.embeddings.changes(place.library, place.digest, Edition(place.uid, since))

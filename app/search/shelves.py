@@ -1,8 +1,10 @@
 """Keeps one snapshot per library and encoder, brought up to date when the library's version has moved."""
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import NamedTuple
 
 from app.encoders.base import Encoder
@@ -14,6 +16,10 @@ from app.search.index_makers import IndexMaker
 from app.search.snapshot import Snapshot, rebuilt, rows_of, snapshot_of, with_changes
 
 log = get_logger("shelves")
+
+
+_MANY = 2_000
+"""So many changes are followed one by one at least; beyond, and beyond a quarter of all, reading anew is faster."""
 
 
 class _Key(NamedTuple):
@@ -35,6 +41,7 @@ class Shelves:
         self._renewing: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
         self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index")
         self._building: dict[_Key, Future[None]] = {}
+        self._forgotten: Counter[_Key] = Counter()
 
     def snapshot(self, library: str, encoder: Encoder) -> Snapshot:
         """The present snapshot; raises NotFound, or Conflict ``digest_mismatch`` where vectors are missing."""
@@ -50,15 +57,20 @@ class Shelves:
             raise self._mismatch(found, encoder)
         return found
 
-    def forget(self, library: str) -> list[str]:
+    def forget(self, library: str, uid: str, ids: Sequence[str] | None) -> list[str]:
         """Drop what is held of a library: after an erasure nothing of the patient is left in memory.
 
-        Returns sentences on what remains elsewhere.
+        ``ids`` were removed from the library, None: it was deleted. Returns sentences on what remains elsewhere.
         """
-        for key in [key for key in self._snapshots if key.library == library]:
-            with self._renewing[key]:
+        for key in [key for key in list(self._renewing) if key.library == library]:
+            with self._renewing[key]:  # whoever reads the library just now ends first
                 self._snapshots.pop(key, None)
-        return self._maker.forget(library)
+                self._forgotten[key] += 1  # what is being built of it holds the patient too
+        return self._maker.forget(uid, ids)
+
+    def is_present(self, snapshot: Snapshot) -> bool:
+        """Whether an index that lies elsewhere may still be taken for that of the snapshot: it moves by itself."""
+        return self._maker.keeps_vectors or self._edition(snapshot.info.name) == snapshot.info.edition
 
     def settle(self) -> None:
         """Wait until all engines that are being built stand."""
@@ -72,6 +84,8 @@ class Shelves:
     def _renew(self, key: _Key, edition: Edition, encoder: Encoder) -> Snapshot:
         with self._renewing[key]:  # one reads what changed, those who need the same wait; other libraries do not
             found = self._snapshots.get(key)
+            if found is not None and found.info.version > edition.version and self._has_gone_back(found):
+                found = None
             if found is None or not _is_at(found, edition):
                 found = self._snapshots[key] = self._changed(key, found) or self._read(key.library, encoder)
                 if self._maker.wants_building(found.index, found.rows):
@@ -81,7 +95,17 @@ class Shelves:
     def _changed(self, key: _Key, old: Snapshot | None) -> Snapshot | None:
         """An older state brought up to date; None where there is none, or its library was made anew."""
         changes = old and self._catalogue.embeddings.changes(*key, since=old.info.edition)
-        return with_changes(old, changes, self._maker) if old and changes else None
+        if not old or not changes or len(changes.shelf) + len(changes.removed) > max(_MANY, old.size // 4):
+            return None
+        return with_changes(old, changes, self._maker)
+
+    def _has_gone_back(self, snapshot: Snapshot) -> bool:
+        """Whether an older database was restored beneath; else the caller has been slow, and knows an old edition."""
+        present = self._edition(snapshot.info.name)
+        return present is not None and present.version < snapshot.info.version
+
+    def _edition(self, library: str) -> Edition | None:
+        return self._catalogue.editions().get(library)
 
     def _read(self, library: str, encoder: Encoder) -> Snapshot:
         """What is stored now, read as a whole."""
@@ -96,13 +120,25 @@ class Shelves:
 
     def _build(self, key: _Key) -> None:
         try:
-            built = rebuilt(self._snapshots[key], self._maker)
             with self._renewing[key]:
-                present = self._snapshots.get(key)  # none where it was forgotten meanwhile
-                if present is not None and (newest := self._changed(key, built)) is not None:
+                old, forgotten = self._snapshots.get(key), self._forgotten[key]
+            if old is None:
+                return
+            built = rebuilt(old, self._maker)
+            with self._renewing[key]:
+                is_known = key in self._snapshots and self._forgotten[key] == forgotten
+                if is_known and (newest := self._changed(key, built)) is not None:
                     self._snapshots[key] = newest
+                self._build_again(key)
         except Exception as error:  # the old snapshot goes on answering, exactly as before
             log.error("index_not_built", library=key.library, error=type(error).__name__)
+
+    def _build_again(self, key: _Key) -> None:
+        """What was built may be of no use, or behind: then once more."""
+        present = self._snapshots.get(key)
+        if present is not None and self._maker.wants_building(present.index, present.rows):
+            with suppress(RuntimeError):  # the service is closing
+                self._building[key] = self._builder.submit(self._build, key)
 
     def _mismatch(self, snapshot: Snapshot, encoder: Encoder) -> Conflict:
         library = snapshot.info.name

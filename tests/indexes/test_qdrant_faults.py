@@ -148,6 +148,14 @@ def test_a_page_that_is_no_qdrant(qdrant, library):
     assert caught.value.code == "qdrant_failed"
 
 
+def test_a_server_that_knows_no_such_question_is_no_qdrant(qdrant, library):
+    qdrant.faults.append(Fault(404, times=9))
+    with qdrant.store() as store, pytest.raises(Misconfigured) as caught:
+        store.follow(library.place, library.changes())
+    assert caught.value.code == "qdrant_address"
+    assert "SONOSEEK_QDRANT__URL" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     "params",
     [
@@ -246,6 +254,7 @@ def test_a_new_collection_is_made_as_it_is_set_and_indexed_before_its_points(qdr
     assert (scalar.type, scalar.quantile, scalar.always_ram) == (models.ScalarType.INT8, 0.95, True)
     assert made.indexed == [("labels", 0), ("version", 0)]
     assert made.metadata == {
+        "database": "",
         "library_uid": library.uid,
         "digest": library.digest,
         "encoder": "resnet-us",

@@ -200,3 +200,71 @@ def test_searches_during_changes_see_one_version_each(catalogue, shelves):
         thread.join()
     assert torn == []
     assert shelves.snapshot("fetal", ENCODER).size == 80
+
+
+class _Held(LocalIndexes):
+    """Waits, when it builds, until it may go on."""
+
+    def __init__(self):
+        super().__init__("exact")
+        self.building, self.go_on, self.builds = threading.Event(), threading.Event(), 0
+
+    def built(self, rows, vectors):
+        self.builds += 1
+        self.building.set()
+        assert self.go_on.wait(10)
+        return super().built(rows, vectors)
+
+
+def test_an_erasure_while_an_index_is_built_leaves_nothing_in_memory(catalogue):
+    rng = random.Random(7)
+    catalogue.add("fetal", [replace(new(number, rng), patient_key=f"p{number}") for number in range(20)])
+    maker = _Held()
+    shelves = Shelves(catalogue, maker)
+    shelves.snapshot("fetal", ENCODER)
+    assert maker.building.wait(10)
+    (gone,) = catalogue.erase_patient("p3").gone
+    shelves.forget("fetal", gone.uid, gone.ids)
+    shelves.snapshot("fetal", ENCODER)  # read anew, while the old rows are still being built
+    maker.go_on.set()
+    shelves.settle()
+    shelves.settle()  # what was thrown away is built again
+    present = shelves.snapshot("fetal", ENCODER)
+    assert gone.ids[0] not in {found.id for found in present.references}
+    assert present.index.is_built
+    assert maker.builds == 2
+    shelves.close()
+
+
+def test_very_many_changes_are_read_anew_and_not_followed_one_by_one(catalogue, monkeypatch):
+    import app.search.shelves as module
+
+    rng = random.Random(8)
+    shelves = Shelves(catalogue, LocalIndexes("exact"))
+    catalogue.add("fetal", [new(number, rng) for number in range(8)])
+    shelves.snapshot("fetal", ENCODER)
+    monkeypatch.setattr(module, "_MANY", 3)
+    catalogue.add("fetal", [new(number, rng) for number in range(8, 12)])
+    assert shelves.snapshot("fetal", ENCODER).index.late == 0
+    catalogue.add("fetal", [new(12, rng)])
+    assert shelves.snapshot("fetal", ENCODER).index.late == 1
+    shelves.close()
+
+
+def test_an_older_database_beneath_a_running_process_is_read_anew(catalogue, tmp_path):
+    from sqlalchemy import update
+
+    from app.library.tables import LibraryRow
+
+    rng = random.Random(9)
+    catalogue.add("fetal", [new(number, rng) for number in range(5)])
+    shelves = Shelves(catalogue, LocalIndexes("exact"))
+    for number in range(5, 9):
+        catalogue.add("fetal", [new(number, rng)])
+    assert shelves.snapshot("fetal", ENCODER).size == 9
+    with catalogue._engine.execution_options(writes=True).begin() as connection:
+        catalogue_rows = 'DELETE FROM "references" WHERE version > 2'
+        connection.exec_driver_sql(catalogue_rows)
+        connection.execute(update(LibraryRow).values(version=2))
+    assert shelves.snapshot("fetal", ENCODER).size == catalogue.library("fetal").size < 9
+    shelves.close()

@@ -202,8 +202,8 @@ def test_a_dragged_box_is_the_region_of_the_next_search(page: Page, query_file: 
     region = [int(edge) for edge in parse_qs(urlsplit(request.url).query)["region"][0].split(",")]
     assert region == pytest.approx([160, 120, 480, 360], abs=3)
     expect(page.locator("#query-facts")).to_contain_text("chosen by you")
-    width = page.locator("#query-picture").evaluate("(image) => image.decode().then(() => image.naturalWidth)")
-    assert width == region[2] - region[0]
+    has_width = "(width) => document.querySelector('#query-picture').naturalWidth === width"
+    page.wait_for_function(has_width, arg=region[2] - region[0])  # the picture before it is shown a moment longer
 
     back = sent_to(page, "/search", lambda: page.click("#drop-region"))
     assert "region=" not in back.url

@@ -72,7 +72,8 @@ def delete_library(
 
     `curl -X DELETE 'http://127.0.0.1:8000/libraries/fetal?confirm=fetal'`
     """
-    return DeletedLibraryBody(name=name, references=service.editor.delete_library(name, confirm=confirm, by=actor))
+    deleted = service.editor.delete_library(name, confirm=confirm, by=actor)
+    return DeletedLibraryBody(name=name, references=deleted.references, remains=list(deleted.remains))
 
 
 @router.get("/libraries/{name}/references")

@@ -89,10 +89,11 @@ class OverviewBody(LibraryListBody):
 
 
 class DeletedLibraryBody(BaseModel):
-    """A library that is gone, and how many references went with it."""
+    """A library that is gone, how many references went with it, and sentences on what remains elsewhere."""
 
     name: str
     references: int
+    remains: list[str]
 
 
 class LoadedEncoderBody(EncoderBody):
