@@ -9,7 +9,7 @@ from sqlalchemy import Engine, bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Taxonomy
-from app.errors import SonoSeekError
+from app.errors import Misconfigured, SonoSeekError
 from app.library.adoption import Adoptions
 from app.library.embeddings import Embeddings
 from app.library.erasure import Erased, erase_rows, scrub
@@ -238,6 +238,17 @@ class Catalogue(Libraries):
             )
             by_id = {row.id: reference_of(row, name) for row, name in rows}
         return [by_id[key] for key in keys if key in by_id]
+
+    def frame(self, key: str) -> bytes:
+        """The stored frame of a reference as PNG.
+
+        Raises NotFound ``unknown_reference``, or Misconfigured ``frame_missing`` where only the frame is gone.
+        """
+        try:
+            return self.files.read(key)
+        except Misconfigured:
+            self.get(key)  # the reference may have been removed a moment ago
+            raise
 
     def history(self, key: str) -> list[LabelChange]:
         """The label history of a reference, oldest first."""

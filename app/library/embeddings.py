@@ -1,7 +1,7 @@
 """Vectors by reference and digest, and what a search needs of a library under one digest."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Vectors
 from app.library.database import writing
-from app.library.queries import info_of, library_row, locked_library
+from app.library.queries import frame_checksums, info_of, library_row, locked_library
 from app.library.reference import Edition, LibraryInfo
 from app.library.rows import MANY_LABELS, ONE_LABEL, vector_bytes
 from app.library.tables import EmbeddingRow, LibraryRow, ReferenceRow, RemovalRow
@@ -159,12 +159,26 @@ class Embeddings:
                 )
             )
 
-    def add(self, library: str, encoder: str, digest: str, keys: Sequence[str], vectors: Vectors) -> None:
-        """Store vectors (n, dim) of references that have none under this digest; those that are gone are left out."""
+    def add(
+        self,
+        library: str,
+        encoder: str,
+        digest: str,
+        keys: Sequence[str],
+        vectors: Vectors,
+        *,
+        frames: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store vectors (n, dim) of references that have none under this digest; those that are gone are left out.
+
+        ``frames`` are the sha256 of the frames that were embedded: of a reference that has another one by now nothing
+        is stored.
+        """
         with Session(self._writing) as session, session.begin():
             row = locked_library(session, library)
             # Another process may embed the same library, or delete of it: what it stored meanwhile is the same.
-            there = set(session.scalars(select(ReferenceRow.id).where(ReferenceRow.id.in_(keys))))
+            checksums = frame_checksums(session, keys)
+            there = {key for key, now in checksums.items() if frames is None or now in (None, frames[key])}
             there -= set(
                 session.scalars(
                     select(EmbeddingRow.reference_id).where(

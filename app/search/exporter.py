@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from app.errors import BadInput, Misconfigured
+from app.errors import BadInput, NotFound
 from app.images.deidentify import Keyer
 from app.library.catalogue import Catalogue
 from app.library.reference import Reference
@@ -77,10 +77,8 @@ class Exporter:
             for reference in self._references(library):
                 path = f"frames/{reference.id}.png"
                 try:
-                    png = self._catalogue.files.read(reference.id)
-                except Misconfigured:
-                    if self._catalogue.get_many([reference.id]):
-                        raise
+                    png = self._catalogue.frame(reference.id)
+                except NotFound:
                     continue  # it was removed meanwhile
                 (folder / path).write_bytes(png)
                 writer.writerow(cells_of(reference, path, hashlib.sha256(png).hexdigest()))
@@ -102,7 +100,8 @@ class Exporter:
                 found = self._vectors(digest, ids)
                 own = [key for key in ids if key in found]
                 _add(archive, f"ids_{number}", np.asarray(own, dtype="U36"))
-                _add(archive, f"vectors_{number}", np.stack([found[key] for key in own]).astype("<f4"))
+                stacked = [found[key] for key in own] or [np.empty(0)]
+                _add(archive, f"vectors_{number}", np.stack(stacked)[: len(own)].astype("<f4"))
                 encoders.append({"encoder": name, "digest": digest, "number": number})
         return encoders
 

@@ -1,12 +1,16 @@
 """Re-embedding: vectors of another encoder for references that are there, from their stored frames."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from app.domain import Frame
 from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
+from app.errors import NotFound
 from app.images.reader import read_stored
 from app.library.catalogue import Catalogue
+from app.library.reference import Reference
 from app.search.enroller import SECONDS_PER_IMAGE
 
 _BATCH = 32
@@ -26,9 +30,18 @@ def reembed(
     missing = catalogue.embeddings.missing(library, encoder.digest)
     for start in range(0, len(missing), _BATCH):
         keys = missing[start : start + _BATCH]
-        references = catalogue.get_many(keys)
-        frames = [Frame(read_stored(catalogue.files.read(found.id)), found.facts) for found in references]
-        vectors = batcher.encode(encoder, frames, deadline_s=SECONDS_PER_IMAGE * len(frames))
-        catalogue.embeddings.add(library, encoder.name, encoder.digest, [found.id for found in references], vectors)
+        stored = dict(_stored_frames(catalogue, keys))
+        frames = [Frame(read_stored(png), found.facts) for found, png in stored.values()]
+        if frames:
+            vectors = batcher.encode(encoder, frames, deadline_s=SECONDS_PER_IMAGE * len(frames))
+            checksums = {key: hashlib.sha256(png).hexdigest() for key, (_, png) in stored.items()}
+            catalogue.embeddings.add(library, encoder.name, encoder.digest, list(stored), vectors, frames=checksums)
         progress(len(keys))
     return len(missing)
+
+
+def _stored_frames(catalogue: Catalogue, keys: Sequence[str]) -> Iterator[tuple[str, tuple[Reference, bytes]]]:
+    """References with their frames, without those that are removed meanwhile."""
+    for found in catalogue.get_many(keys):
+        with suppress(NotFound):
+            yield found.id, (found, catalogue.frame(found.id))

@@ -54,7 +54,7 @@ def get_reference_image(service: ServiceDep, reference_id: ReferenceId) -> Respo
     `curl -o reference.png http://127.0.0.1:8000/references/REFERENCE_ID/image`
     """
     reference = service.catalogue.get(str(reference_id))
-    return Response(service.catalogue.files.read(reference.id), media_type="image/png")
+    return Response(service.catalogue.frame(reference.id), media_type="image/png")
 
 
 @router.get("/{reference_id}/neighbours")
