@@ -9,6 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from app.domain import LABEL_KINDS
+from app.library.filters import refuse_unknown_filters
 from app.library.queries import library_row
 from app.library.reference import Reference
 from app.library.rows import MANY_LABELS, ONE_LABEL, reference_of
@@ -33,12 +34,15 @@ class Listing:
     ) -> list[Reference]:
         """At most ``limit`` references in order of id, those after an id; raises NotFound ``unknown_library``.
 
-        ``where`` holds label kinds or attributes with a value: the same name means or, different names and.
+        ``where`` holds label kinds or attributes with a value: the same name means or, different names and. Raises
+        BadInput ``unknown_filter`` for other names.
         """
         with Session(self._engine) as session, session.begin():
-            found = select(ReferenceRow).where(
-                ReferenceRow.library_id == library_row(session, library).id, *self._conditions(where)
+            in_library = ReferenceRow.library_id == library_row(session, library).id
+            refuse_unknown_filters(
+                (name for name, _ in where), lambda name: self._is_attribute(session, name, in_library)
             )
+            found = select(ReferenceRow).where(in_library, *self._conditions(where))
             if external_id is not None:
                 found = found.where(_equal(ReferenceRow.external_id, external_id))
             if after is not None:
@@ -95,6 +99,12 @@ class Listing:
         pairs = self._elements.of_object(ReferenceRow.attributes)
         match = and_(_equal(pairs.c.key, name), _equal(pairs.c.value, value))
         return select(1).select_from(pairs).where(match).exists()
+
+    def _is_attribute(self, session: Session, name: str, in_library: ColumnElement[bool]) -> bool:
+        """Whether any reference of a library has an attribute of that name."""
+        pairs = self._elements.of_object(ReferenceRow.attributes)
+        one = select(1).select_from(pairs).where(_equal(pairs.c.key, name)).exists()
+        return session.scalar(select(ReferenceRow.id).where(in_library, one).limit(1)) is not None
 
     def _count(self, session: Session, kind: str, in_library: ColumnElement[bool]) -> dict[str, int]:
         column = getattr(ReferenceRow, kind)

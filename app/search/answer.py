@@ -12,6 +12,8 @@ from app.search.evidence import LabelEvidence
 from app.search.scope import Scope
 from app.search.snapshot import Condition, ShelvedReference
 
+_PATIENT_NAMES = {"patientid", "excludepatientid"}
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -106,11 +108,18 @@ class Answer:
 
 
 def parse_condition(text: str) -> Condition:
-    """Read KIND:VALUE, split at the first colon; raises BadInput ``bad_filter``."""
+    """Read KIND:VALUE, split at the first colon; raises BadInput ``bad_filter`` or ``patient_in_filter``."""
     kind, colon, value = text.partition(":")
     if not colon or not kind or not value:
         raise BadInput(
             "bad_filter", "a filter is not of the form KIND:VALUE", hint="write where=organ:femur, for example"
+        )
+    if "".join(letter for letter in kind.lower() if letter.isalnum()) in _PATIENT_NAMES:
+        raise BadInput(
+            "patient_in_filter",
+            "a patient id is no filter: addresses are logged, and a library holds no ids of patients",
+            hint="to leave a patient out of a search, send the form field exclude_patient_id or the header "
+            "X-Exclude-Patient-ID",
         )
     return kind, value
 

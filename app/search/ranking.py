@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain import ATTRIBUTES, LABEL_KINDS, Vectors
-from app.errors import BadInput
+from app.domain import Vectors
 from app.indexes.base import Hits, Mask, Sight, Where
+from app.library.filters import refuse_unknown_filters
 from app.search.answer import Wish
 from app.search.snapshot import Snapshot
 
@@ -67,6 +67,9 @@ def _grouped(wish: Wish) -> Where:
 
 def _filtered(snapshot: Snapshot, where: Where) -> Mask:
     """The living rows that pass the filters."""
+    refuse_unknown_filters(
+        (kind for kind, _ in where), lambda kind: any(name == kind for name, _ in snapshot.rows_with)
+    )
     visible = snapshot.alive.copy()
     for kind, values in where:
         visible &= _carriers(snapshot, kind, values)
@@ -76,12 +79,6 @@ def _filtered(snapshot: Snapshot, where: Where) -> Mask:
 def _carriers(snapshot: Snapshot, kind: str, values: Sequence[str]) -> Mask:
     """The rows that carry one of some values of a label kind or an attribute."""
     mask = np.zeros(len(snapshot.references), dtype=np.bool_)
-    if kind not in (*LABEL_KINDS, *ATTRIBUTES) and not any(name == kind for name, _ in snapshot.rows_with):
-        raise BadInput(
-            "unknown_filter",
-            "a filter names neither a label kind nor an attribute of this library",
-            hint=f"label kinds are {', '.join(LABEL_KINDS)}; attributes are such as {', '.join(ATTRIBUTES)}",
-        )
     for value in values:
         mask[snapshot.rows_with[kind, value]] = True
     return mask
