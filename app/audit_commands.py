@@ -8,7 +8,8 @@ import typer
 
 from app.current_settings import current_settings
 from app.errors import Misconfigured
-from app.terminal import out, print_json, stage_progress
+from app.terminal.console import out, print_json
+from app.terminal.progress import stage_progress
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 

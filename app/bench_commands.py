@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.current_settings import current_settings
-from app.terminal import err, out
+from app.terminal.console import err, out
 
 if TYPE_CHECKING:
     from app.bench.encoders import Row

@@ -15,16 +15,9 @@ from app.errors import SonoSeekError
 from app.evaluate_commands import evaluate
 from app.library_commands import access_log, enrol, export, libraries, patients
 from app.model_commands import models
-from app.terminal import (
-    out,
-    print_error,
-    print_json,
-    print_search,
-    print_unexpected,
-    progress_bar,
-    score_text,
-    stage_progress,
-)
+from app.terminal.console import out, print_error, print_json, print_unexpected
+from app.terminal.progress import progress_bar, stage_progress
+from app.terminal.search import print_search, score_text
 from app.version import VERSION
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -10,7 +10,8 @@ import typer
 
 from app.current_settings import current_settings
 from app.errors import Misconfigured
-from app.terminal import out, print_json, progress_bar
+from app.terminal.console import out, print_json
+from app.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from app.domain import Pixels

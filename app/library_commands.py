@@ -11,7 +11,9 @@ import typer
 
 from app.current_settings import current_settings
 from app.errors import Misconfigured
-from app.terminal import err, out, print_access, print_import, print_json, print_libraries, progress_bar
+from app.terminal.console import err, out, print_json
+from app.terminal.libraries import print_access, print_import, print_libraries
+from app.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from app.search.importer import ImportReport

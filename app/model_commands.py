@@ -10,16 +10,9 @@ import typer
 from app.config import Settings
 from app.current_settings import current_settings
 from app.errors import BadInput
-from app.terminal import (
-    changed_preparation,
-    err,
-    out,
-    print_error,
-    print_json,
-    print_models,
-    print_source_files,
-    transfer_progress,
-)
+from app.terminal.console import err, out, print_error, print_json
+from app.terminal.models import changed_preparation, print_models, print_source_files
+from app.terminal.progress import transfer_progress
 
 if TYPE_CHECKING:
     from app.domain import Frame

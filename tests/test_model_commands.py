@@ -392,7 +392,7 @@ def test_only_fetch_asks_a_network(models, official, listener, monkeypatch):
 
 def test_progress_is_a_line_in_a_while(server, models, official, monkeypatch):
     know_digest(models, official)
-    monkeypatch.setattr("app.terminal._LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("app.terminal.progress._LINE_EVERY_S", 0.0)
     output = done("fetch", "tiny")
     total = f"{official.stat().st_size / 1e6:.1f} MB"
     assert f"tiny.pth: {total} of {total}" in output

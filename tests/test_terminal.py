@@ -1,11 +1,15 @@
 """What the tables on a terminal show, at the widths that terminals have."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from app.api.schemas.base import DreamSimBody, EncoderBody, LabelsBody
 from app.api.schemas.libraries import LibraryBody
 from app.api.schemas.search import IndexBody, NeighbourBody, QueryBody, ScopeBody, SearchBody
-from app.terminal import print_search
+from app.security.access_log import AccessLine
+from app.terminal.libraries import print_access
+from app.terminal.search import print_search
 
 LABELS = {"organ": "trans-cerebellar", "organ_group": "fetal head", "plane": "axial"}
 DIAGNOSES = ["ventriculomegaly", "agenesis of the corpus callosum"]
@@ -69,3 +73,20 @@ def test_without_dreamsim_there_is_no_column_for_it(printed):
     lines = printed(answer(dreamsim=False), 80)
     assert lines[0].split() == ["rank", "distance", "histogram", "mse", "organ", "plane", "reference"]
     assert not any("dreamsim" in line for line in lines)
+
+
+def test_the_access_log_has_one_line_each_at_any_width(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    at = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+    others = ID.replace("3f25", "4f25"), ID.replace("3f25", "5f25")
+    print_access(
+        [
+            AccessLine(2, at, "key-" + "a" * 24, "reference.add", "a-library-of-a-long-name", (ID, *others), "added"),
+            AccessLine(1, at, "local", "patient.erase", None, (), "no_patient_id"),
+        ]
+    )
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["time", "actor", "action", "library", "outcome", "objects"]
+    assert first.split()[:1] == ["2026-03-01T09:30:00Z"]
+    assert first.endswith(",".join((ID, *others)))
+    assert second.split()[1:] == ["local", "patient.erase", "-", "no_patient_id", "-"]
