@@ -162,12 +162,14 @@ def reembed(
 ) -> None:
     """Embed the references of a library that have no vectors of an encoder yet; can be interrupted."""
     from app.search.rebuild import reembed as embed_missing
+    from app.search.recorder import LOCAL
     from app.wiring import running_service
 
     with running_service(current_settings()) as service:
         chosen = service.batcher.encoder(encoder)
         missing = len(service.catalogue.embeddings.missing(library, chosen.digest))
-        with progress_bar(f"embedding {library}", missing) as advance:
+        recording = service.recorder.recording(LOCAL, "library.reembed", library)
+        with recording, progress_bar(f"embedding {library}", missing) as advance:
             embed_missing(service.catalogue, service.batcher, chosen, library, advance)
     out.print(f"{missing} references embedded with {chosen.name}")
 

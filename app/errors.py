@@ -29,6 +29,7 @@ class SonoSeekError(Exception):
     status = 500
     exit_code = 1
     title = "Internal error"
+    recorded = False  # whether the access log has a line that ends with it
 
     def __init__(self, code: str, detail: str, *, hint: str) -> None:
         super().__init__(detail)

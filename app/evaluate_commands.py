@@ -56,6 +56,7 @@ def evaluate(
     from app.evaluation.protocol import Patients, Protocol
     from app.evaluation.run import Options
     from app.evaluation.run import evaluate as run
+    from app.search.recorder import LOCAL
     from app.wiring import open_library
 
     if protocol not in [one.value for one in Protocol]:
@@ -77,7 +78,8 @@ def evaluate(
     )
     report = run(opened.catalogue, opened.weights, library, options, _Bars())
     if adopt:
-        _adopt(opened.catalogue, report)
+        with opened.recorder.recording(LOCAL, "library.adopt", library):
+            _adopt(opened.catalogue, report)
     if folder is not None:
         _write(opened.catalogue, report, folder, images=images)
     if as_json:

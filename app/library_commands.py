@@ -152,6 +152,30 @@ def delete_library(
         out.print(f"  may remain: {sentence}")
 
 
+@libraries.command("drop-vectors")
+def drop_vectors(
+    name: LibraryName,
+    digest: Annotated[str, typer.Argument(help="Digest of a former encoder, or its beginning; see libraries --json.")],
+) -> None:
+    """Remove the vectors of a former encoder from a library; sonoseek reembed can make them again."""
+    from app.errors import NotFound
+    from app.search.recorder import LOCAL
+    from app.wiring import open_library
+
+    opened = open_library(current_settings())
+    known = opened.catalogue.embeddings.counts(name)
+    found = [one for one in known if one.removeprefix("sha256:").startswith(digest.removeprefix("sha256:"))]
+    if len(found) != 1 or not digest.removeprefix("sha256:"):
+        raise NotFound(
+            "unknown_digest",
+            f"{len(found)} digests of the library begin so",
+            hint=f"stored are {', '.join(f'{encoder} {one}' for one, (encoder, _) in known.items()) or 'none'}",
+        )
+    with opened.recorder.recording(LOCAL, "library.drop-vectors", name):
+        count = opened.catalogue.embeddings.drop(name, found[0])
+    out.print(f"{count} vectors of {known[found[0]][0]} {found[0]} removed from {name}")
+
+
 @patients.command("erase")
 def erase_patient(as_json: Json = False) -> None:
     """Remove everything of a patient from all libraries. The id is read from standard input, or asked for."""

@@ -70,6 +70,7 @@ class Service:
     editor: Editor
     overviews: Overviews
     importer: Importer
+    recorder: Recorder
 
     def preload(self) -> None:
         """Build the index of every library and warm every encoder; sweep what a crash left."""
@@ -154,6 +155,7 @@ def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: 
         editor=editor,
         overviews=Overviews(catalogue),
         importer=Importer(catalogue=catalogue, enroller=enroller, settler=settler, editor=editor, keyer=keyer),
+        recorder=library.recorder,
     )
 
 
@@ -182,6 +184,7 @@ class Opening:
 
     def __init__(self, library: Library, on_failure: Callable[[], None] = lambda: None) -> None:
         self._library = library
+        self.recorder = library.recorder
         self._on_failure = on_failure
         self._service: Service | None = None
         self.failure: Exception | None = None

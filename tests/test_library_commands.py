@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from harness import PHANTOMS
+from harness import PHANTOMS, other_weights
 from test_cli import run
 
 
@@ -43,6 +43,24 @@ def test_a_library_goes_out_comes_back_and_is_deleted(data, tmp_path):
         ("local", "library.delete", None, "unknown_library"),
     ]
     assert "library.delete" in run(data, "access-log").stdout
+
+
+def test_vectors_of_a_former_encoder_are_told_apart_and_removed(demo_data, tmp_path):
+    data, models = tmp_path / "data", {"SONOSEEK_MODELS": str(tmp_path / "models")}
+    shutil.copytree(demo_data, data)
+    (old,) = json.loads(run(data, "libraries", "--json").stdout)[0]["encoders"]
+    other_weights(tmp_path / "models")
+    assert run(data, "reembed", "demo", **models).returncode == 0
+    table = run(data, "libraries").stdout
+    assert f"resnet-us {old['digest'][7:15]} ({PHANTOMS})" in table
+    refused = run(data, "libraries", "drop-vectors", "demo", "sha256:")
+    assert (refused.returncode, old["digest"] in refused.stderr) == (3, True)
+    dropped = run(data, "libraries", "drop-vectors", "demo", old["digest"][7:15])
+    assert f"{PHANTOMS} vectors of resnet-us {old['digest']} removed" in dropped.stdout
+    (left,) = json.loads(run(data, "libraries", "--json").stdout)[0]["encoders"]
+    assert (left["vectors"], left["digest"] != old["digest"]) == (PHANTOMS, True)
+    lines = json.loads(run(data, "access-log", "--limit", "2", "--json").stdout)
+    assert [line["action"] for line in lines] == ["library.drop-vectors", "library.reembed"]
 
 
 def test_a_patient_is_erased_by_an_id_that_no_shell_remembers(demo_data, tmp_path, phantoms):

@@ -7,7 +7,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from app.api.refusals import record_refusal
 from app.errors import SonoSeekError
+from app.library.reference import bad_library_name
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -58,12 +60,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 def _own(request: Request, error: Exception) -> Response:
     assert isinstance(error, SonoSeekError)
+    if not error.recorded:
+        record_refusal(request, error.code)
     return problem_response(error, request.state.request_id)
 
 
 def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # Only names are repeated, never what was sent: it may hold an identity.
+    record_refusal(request, "invalid_parameter")
     names = sorted({".".join(str(part) for part in item["loc"][1:]) or "body" for item in error.errors()})
     problem = Problem(
         422,
@@ -74,10 +79,18 @@ def _validation(request: Request, error: Exception) -> Response:
     return problem_response(problem, request.state.request_id)
 
 
+def _names_a_slash(path: str) -> bool:
+    """Whether a path looks like one of a library with a slash in its name."""
+    first, *between = path.strip("/").split("/")
+    return first == "libraries" and len(between) > 2 and between[1:] != ["references", "batch"]
+
+
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         problem = Problem(404, "unknown_path", "there is nothing at this path", hint="see /docs")
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and _names_a_slash(request.url.path):
+        return _own(request, bad_library_name())
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem = Problem(405, "wrong_method", "this path answers another method", hint="see /docs")
     else:

@@ -15,6 +15,7 @@ from app.library.catalogue import Catalogue
 from app.library.reference import LibraryInfo
 from app.search.groups import PatientGroups
 from app.search.lookup import Lookup
+from app.search.rebuild import reembed_command
 from app.search.snapshot import Condition, ShelvedReference, Snapshot, build_snapshot
 
 ENGINE = "exact"
@@ -110,7 +111,7 @@ def load_contestants(catalogue: Catalogue, library: str, encoders: Sequence[str]
             raise Conflict(
                 "vectors_missing",
                 f"{info.size - len(shelf)} of {info.size} references of {library!r} have no vector of {name}",
-                hint=f"run: sonoseek reembed {library} --encoder {name}",
+                hint=f"run: {reembed_command(library, name)}",
             )
         contestants.append(Contestant(name, digest, build_snapshot(info, digest, shelf, ENGINE)))
     if len({one.snapshot.info for one in contestants}) > 1:
@@ -130,8 +131,7 @@ def _digest_of(name: str, library: str, stored: dict[str, tuple[str, int]]) -> s
         raise BadInput(
             "vectors_missing",
             f"no reference of {library!r} has a vector of {name}",
-            hint=f"run: sonoseek reembed {library} --encoder {name}; stored are vectors of "
-            f"{', '.join(known) or 'none'}",
+            hint=f"run: {reembed_command(library, name)}; stored are vectors of {', '.join(known) or 'none'}",
         )
     if len(digests) > 1:
         raise BadInput(

@@ -8,7 +8,7 @@ from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Engine, Text, bindparam, cast, func, insert, select, update
+from sqlalchemy import ColumnElement, Engine, Text, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Vectors
@@ -195,6 +195,25 @@ class Embeddings:
                 row.version += 1
                 session.execute(insert(EmbeddingRow), values)
                 session.execute(update(ReferenceRow).where(ReferenceRow.id.in_(there)).values(version=row.version))
+
+    def drop(self, library: str, digest: str) -> int:
+        """Remove all vectors of a digest from a library, as those of a former encoder; returns how many.
+
+        Raises NotFound ``unknown_library``.
+        """
+        with Session(self._writing) as session, session.begin():
+            row = locked_library(session, library)
+            of_library = select(ReferenceRow.id).where(ReferenceRow.library_id == row.id)
+            there = EmbeddingRow.digest == digest, EmbeddingRow.reference_id.in_(of_library)
+            keys = session.scalars(select(EmbeddingRow.reference_id).where(*there)).all()
+            if keys:
+                session.execute(delete(EmbeddingRow).where(*there))
+                row.version += 1
+                # Whoever follows the library sees the references go, and come back where it knows another digest.
+                session.execute(update(ReferenceRow).where(ReferenceRow.id.in_(of_library)).values(version=row.version))
+                values = {"library_id": row.id, "version": row.version}
+                session.execute(insert(RemovalRow), [{**values, "reference_id": key} for key in keys])
+            return len(keys)
 
 
 _SHELF_COLUMNS = (

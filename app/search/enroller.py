@@ -2,10 +2,10 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from app.domain import Box, Frame, ImageFacts, Labels
+from app.domain import LABEL_KINDS, Box, Frame, Labels
 from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
 from app.errors import BadInput
@@ -18,6 +18,8 @@ from app.scores.pixels import make_canvas, make_histogram
 
 SECONDS_PER_IMAGE = 60.0
 """How long a batch may take for each of its images: the largest encoders need half of it on two cores."""
+
+_LEAST = 4  # characters of a label that may be an identity
 
 _DECODERS = min(4, os.cpu_count() or 1)
 """Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
@@ -34,10 +36,24 @@ class Enrolment:
     patient_id: str | None = field(default=None, repr=False)
     external_id: str | None = None
 
-    def refuse_identity(self) -> None:
-        """Raise BadInput ``external_id_is_identity`` where the external id repeats the patient id."""
-        if self.external_id is not None and self.external_id == (self.patient_id or "").strip():
-            raise _repeats_identity()
+    def refuse_identity(self, is_identity: Callable[[str], bool] | None = None) -> None:
+        """Raise BadInput ``external_id_is_identity`` or ``label_is_identity`` for what repeats an identity.
+
+        That is the patient id, or what ``is_identity`` knows. A label of less than four characters is no identity:
+        a patient called 2 may well be in trimester 2.
+        """
+        patient_id = (self.patient_id or "").strip()
+        is_identity = is_identity or (lambda text: bool(patient_id) and text == patient_id)
+        if self.external_id is not None and is_identity(self.external_id):
+            raise _repeats_identity("external_id", "the external id")
+        for name, texts in self._texts():
+            if any(len(text) >= _LEAST and is_identity(text) for text in texts):
+                raise _repeats_identity("label", f"a value of {name}")
+
+    def _texts(self) -> Iterator[tuple[str, Sequence[str]]]:
+        for kind in LABEL_KINDS:
+            yield kind, self.labels.values(kind)
+        yield "attributes", [text for pair in self.attributes.items() for text in pair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,9 @@ class Enroller:
                 hint="give the region (x0, y0, x1, y1), or allow_unmasked=true (--allow-unmasked on the command line) "
                 "where the picture carries no name",
             )
-        self._refuse_identity(enrolment.external_id, frame.facts)
+        known = frame.facts.identity_keys
+        if known:
+            enrolment.refuse_identity(lambda text: self._keyer.identity_key(text) in known)
         return ReadyImage(
             frame=frame,
             labels=enrolment.labels,
@@ -139,16 +157,12 @@ class Enroller:
             vectors = self._batcher.encode(encoder, frames, deadline_s=self._seconds_per_image * len(frames))
             yield from (NewVector(encoder.name, encoder.digest, vector) for vector in vectors)
 
-    def _refuse_identity(self, external_id: str | None, facts: ImageFacts) -> None:
-        if external_id is not None and self._keyer.identity_key(external_id) in facts.identity_keys:
-            raise _repeats_identity()
 
-
-def _repeats_identity() -> BadInput:
+def _repeats_identity(field: str, what: str) -> BadInput:
     return BadInput(
-        "external_id_is_identity",
-        "the external id repeats an id of the picture's patient or study",
-        hint="choose an external id that names no person",
+        f"{field}_is_identity",
+        f"{what} repeats an id of the picture's patient or study",
+        hint="what is stored must name no person: choose another, or send the id as patient_id only",
     )
 
 

@@ -14,6 +14,13 @@ from app.library.reference import Reference
 from app.search.enroller import SECONDS_PER_IMAGE
 
 _BATCH = 32
+_ALWAYS_LOADED = "resnet-us"
+
+
+def reembed_command(library: str, encoder: str) -> str:
+    """What to type so that a library gets vectors of an encoder, whatever encoders are usually loaded."""
+    names = "" if encoder == _ALWAYS_LOADED else f"SONOSEEK_ENCODERS__NAMES={encoder} "
+    return f"{names}sonoseek reembed {library} --encoder {encoder}"
 
 
 def reembed(

@@ -27,6 +27,10 @@ class Recorder:
         self._catalogue = catalogue
         self._access_log = access_log
 
+    def refused(self, by: Actor, action: str, library: str | None, code: str) -> None:
+        """The line of what was refused before it began."""
+        self._access_log.write(by.name, action, library if library in self._catalogue.names() else None, (), code)
+
     @contextmanager
     def recording(
         self, by: Actor, action: str, library: str | None, *objects: str, new: bool = False

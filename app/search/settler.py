@@ -63,6 +63,7 @@ class _Run:
 
     def failed(self, place: int, error: SonoSeekError) -> None:
         """Write down why nothing became of it."""
+        error.recorded = True  # the line of the whole call says so
         self.outcomes[place] = Outcome("error", error=error)
 
 
@@ -153,6 +154,7 @@ class Settler:
             self._update(run, said, stored)
             run.became(place, "updated", stored.id, said)
         else:
+            run.settled.append(stored.id)
             raise Conflict(
                 "already_enrolled",
                 f"the image is already there as reference {stored.id}, with another {' and '.join(differences)}",

@@ -13,6 +13,7 @@ from app.library.catalogue import Catalogue
 from app.library.reference import Edition
 from app.logs import get_logger
 from app.search.index_makers import IndexMaker
+from app.search.rebuild import reembed_command
 from app.search.snapshot import Snapshot, rebuilt, rows_of, snapshot_of, with_changes
 
 log = get_logger("shelves")
@@ -142,16 +143,19 @@ class Shelves:
 
     def _mismatch(self, snapshot: Snapshot, encoder: Encoder) -> Conflict:
         library = snapshot.info.name
-        stored = ", ".join(
-            f"{name} {digest}"
+        others = [
+            (name, digest)
             for digest, (name, _count) in self._catalogue.embeddings.counts(library).items()
             if digest != encoder.digest
-        )
+        ]
+        stored = ", ".join(f"{name} {digest}" for name, digest in others) or "no other encoder"
+        if any(name == encoder.name for name, _ in others):
+            stored += f", made with other weights, preprocessing or precision (now {encoder.precision})"
         return Conflict(
             "digest_mismatch",
             f"{snapshot.missing} of {snapshot.info.size} references of library {library!r} have no vector of "
-            f"{encoder.name} {encoder.digest}; stored are vectors of {stored or 'no other encoder'}",
-            hint=f"run: sonoseek reembed {library} --encoder {encoder.name}",
+            f"{encoder.name} {encoder.digest}; stored are vectors of {stored}",
+            hint=f"run: {reembed_command(library, encoder.name)}",
         )
 
 

@@ -87,7 +87,9 @@ class AccessLog:
         try:
             yield attempt
         except BaseException as error:
-            attempt.outcome = error.code if isinstance(error, SonoSeekError) else FAILED
+            attempt.outcome = FAILED
+            if isinstance(error, SonoSeekError):
+                attempt.outcome, error.recorded = error.code, True
             raise
         finally:
             self._finish(number, attempt)

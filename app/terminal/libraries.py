@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -9,7 +10,7 @@ from rich.table import Table
 from app.terminal.console import out
 
 if TYPE_CHECKING:  # a command that prints no table must not pay for them
-    from app.api.schemas.libraries import LibraryListBody
+    from app.api.schemas.libraries import LibraryEncoderBody, LibraryListBody
     from app.search.importer import ImportReport
     from app.security.access_log import AccessLine
 
@@ -20,9 +21,16 @@ def print_libraries(libraries: list[LibraryListBody]) -> None:
     for heading in ("library", "version", "references", "encoders"):
         table.add_column(heading)
     for library in libraries:
-        encoders = ", ".join(f"{encoder.name} ({encoder.vectors})" for encoder in library.encoders)
+        names = Counter(encoder.name for encoder in library.encoders)
+        encoders = ", ".join(_vectors(encoder, of=names[encoder.name]) for encoder in library.encoders)
         table.add_row(library.name, str(library.version), str(library.size), encoders)
     out.print(table)
+
+
+def _vectors(encoder: LibraryEncoderBody, of: int) -> str:
+    """An encoder with its number of vectors; of several digests of one name, which one."""
+    which = f" {encoder.digest.removeprefix('sha256:')[:8]}" if of > 1 else ""
+    return f"{encoder.name}{which} ({encoder.vectors})"
 
 
 def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:

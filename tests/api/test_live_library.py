@@ -493,7 +493,7 @@ def test_every_call_that_changes_something_leaves_a_line_refused_ones_too(client
     assert written == [
         ("reference.add", "demo", (key,), "added"),
         ("reference.add", "demo", (key,), "unchanged"),
-        ("reference.add", "demo", (), "already_enrolled"),
+        ("reference.add", "demo", (key,), "already_enrolled"),
         ("reference.add", None, (), "unknown_library"),
         ("reference.update", "demo", (key,), "updated"),
         ("reference.delete", "demo", (key,), "done"),
@@ -592,3 +592,88 @@ def test_over_a_read_only_directory_searches_work_and_writes_say_why_not(demo_da
         assert len(found(client, picture)["neighbours"]) == 10
         for refused in (add(client, picture), client.put("/libraries/new", json={})):
             assert "writable" in problem(refused, 503, "read_only")["hint"]
+
+
+# -- what a first user tripped over ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["patient_id:P-1", "organs:femur", "colour:red"])
+def test_a_list_and_a_search_refuse_the_same_filters(client, spare, where):
+    problem(client.get("/libraries/demo/references", params={"where": where}), 422, "unknown_filter")
+    searched = client.post("/search", params={"library": "demo", "where": where}, files={"image": next(spare)})
+    problem(searched, 422, "unknown_filter")
+    assert where.split(":")[1] not in searched.text
+
+
+def test_an_attribute_of_the_library_may_be_listed_by(client, spare):
+    key = added(client, next(spare), attributes={"ward": "north"})["reference_id"]
+    listed = client.get("/libraries/demo/references", params={"where": "ward:north"}).json()["references"]
+    assert [one["reference_id"] for one in listed] == [key]
+    assert client.get("/libraries/demo/references", params={"where": "ward:south"}).json()["references"] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"organ": "Doe^Jane-77"}, "organ"),
+        ({"findings": ["cyst", "Doe^Jane-77"]}, "findings"),
+        ({"attributes": {"device": "Doe^Jane-77"}}, "attributes"),
+    ],
+)
+def test_a_patient_id_is_not_stored_as_a_label(client, spare, data, said, named):
+    refused = add(client, next(spare), patient_id=" Doe^Jane-77", **said)
+    problem(refused, 422, "label_is_identity")
+    assert named in refused.json()["detail"]
+    assert "Doe^Jane" not in refused.text
+
+
+def test_the_patient_id_of_a_dicom_header_is_not_stored_as_a_label(client):
+    phantom = next(iter(draw_phantoms(count=1, seed=83)))
+    problem(add(client, phantom_dicom(phantom), findings=[phantom.patient_id]), 422, "label_is_identity")
+
+
+def test_a_short_patient_id_may_equal_an_attribute(client, spare):
+    added(client, next(spare), patient_id="2", attributes={"trimester": "2"})
+
+
+def test_refused_writing_calls_leave_a_line(client, data, spare):
+    calls = [
+        (client.post(f"{REFERENCES}/batch", files={"images": ("a", b"x")}), "reference.add", "demo"),
+        (client.post(REFERENCES, content=b"x"), "reference.add", "demo"),
+        (client.post(REFERENCES, params={"on_conflict": "perhaps"}), "reference.add", "demo"),
+        (client.put("/libraries/demo", content=b"no json"), "library.put", "demo"),
+        (client.put("/libraries/demo", json={"organ": {}}), "library.put", "demo"),
+        (client.patch("/references/not-an-id", json={}), "reference.update", None),
+        (client.post("/patients/erase", json={}), "patient.erase", None),
+        (client.delete("/libraries/demo", params={"confirm_": "demo"}), "library.delete", "demo"),
+    ]
+    written = list(reversed(lines(data, len(calls))))
+    for (response, action, library), line in zip(calls, written, strict=True):
+        assert response.status_code >= 400
+        assert (line.action, line.library, line.outcome) == (action, library, response.json()["code"])
+
+
+def test_a_conflict_leaves_one_line_that_names_the_reference(client, data, spare):
+    picture = next(spare)
+    key = added(client, picture, organ="femur")["reference_id"]
+    before = lines(data, 1)[0].id
+    problem(add(client, picture, organ="spine"), 409, "already_enrolled")
+    (line,) = [line for line in lines(data, 5) if line.id > before]
+    assert (line.objects, line.outcome) == ((key,), "already_enrolled")
+
+
+def test_null_clears_whatever_it_is_said_of(client, spare):
+    key = added(client, next(spare), organ="femur", findings=["a"], attributes={"device": "X"})["reference_id"]
+    changed = client.patch(f"/references/{key}", json={"organ": None, "findings": None, "attributes": None}).json()
+    assert (changed["labels"]["organ"], changed["labels"]["findings"], changed["attributes"]) == (None, [], {})
+
+
+@pytest.mark.parametrize("path", ["/libraries/a/b/references", "/libraries/a%2Fb/references"])
+def test_adding_to_a_name_with_a_slash_says_what_names_are(client, spare, path):
+    problem(client.post(path, files={"image": next(spare)}), 422, "bad_library_name")
+
+
+def test_json_that_curl_has_cut_is_told_how_to_be_sent(client, spare):
+    cut = client.post(REFERENCES, files={"image": ("x", next(spare))}, data={"labels": '{"organ": "a'})
+    problem(cut, 422, "bad_json")
+    assert "--form-string" in cut.json()["hint"]

@@ -4,7 +4,16 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import from_json
 
 from app.domain import ATTRIBUTES, LABEL_KINDS, Box, Labels, Taxonomy, unique
@@ -95,6 +104,13 @@ class LabelsInput(Input):
         description=f"Such as {', '.join(ATTRIBUTES)}: stored, returned, filtered by. Nothing that names a person.",
     )
 
+    @field_validator("diagnoses", "diagnosis_groups", "findings", "attributes", mode="before")
+    @classmethod
+    def _null_clears(cls, value: object, info: ValidationInfo) -> object:
+        if value is None:
+            return {} if info.field_name == "attributes" else []
+        return value
+
     def labels(self) -> Labels:
         """The labels."""
         return Labels(
@@ -166,7 +182,11 @@ def parse_json(data: bytes) -> object:
     try:
         value: object = from_json(data, allow_inf_nan=False)
     except ValueError:
-        raise BadInput("bad_json", "the JSON cannot be read", hint="check quotes and commas; UTF-8 only") from None
+        raise BadInput(
+            "bad_json",
+            "the JSON cannot be read",
+            hint="check quotes and commas; UTF-8 only; curl's -F cuts a value at a semicolon, --form-string does not",
+        ) from None
     return value
 
 

@@ -789,7 +789,9 @@ function drawBox() {
 function showLibraries(libraries) {
   const options = libraries.map(({ name, size }) => new Option(`${name} (${size} images)`, name));
   if (libraries.length > 1) options.unshift(new Option("Choose a library", ""));
+  const chosen = $("library").value;
   $("library").replaceChildren(...options);
+  if (libraries.some(({ name }) => name === chosen)) $("library").value = chosen;
   $("library-field").hidden = libraries.length < 2;
   $("library-only").hidden = libraries.length !== 1;
   if (libraries.length === 1) $("library-only").textContent = `Library: ${libraries[0].name}, ${libraries[0].size} images`;
