@@ -597,14 +597,6 @@ def test_over_a_read_only_directory_searches_work_and_writes_say_why_not(demo_da
 # -- what a first user tripped over ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["patient_id:P-1", "organs:femur", "colour:red"])
-def test_a_list_and_a_search_refuse_the_same_filters(client, spare, where):
-    problem(client.get("/libraries/demo/references", params={"where": where}), 422, "unknown_filter")
-    searched = client.post("/search", params={"library": "demo", "where": where}, files={"image": next(spare)})
-    problem(searched, 422, "unknown_filter")
-    assert where.split(":")[1] not in searched.text
-
-
 def test_an_attribute_of_the_library_may_be_listed_by(client, spare):
     key = added(client, next(spare), attributes={"ward": "north"})["reference_id"]
     listed = client.get("/libraries/demo/references", params={"where": "ward:north"}).json()["references"]
