@@ -165,12 +165,15 @@ def reembed(
     from app.search.recorder import LOCAL
     from app.wiring import running_service
 
-    with running_service(current_settings()) as service:
+    with (
+        running_service(current_settings()) as service,
+        service.recorder.recording(LOCAL, "library.reembed", library) as attempt,
+    ):
         chosen = service.batcher.encoder(encoder)
         missing = len(service.catalogue.embeddings.missing(library, chosen.digest))
-        recording = service.recorder.recording(LOCAL, "library.reembed", library)
-        with recording, progress_bar(f"embedding {library}", missing) as advance:
+        with progress_bar(f"embedding {library}", missing) as advance:
             embed_missing(service.catalogue, service.batcher, chosen, library, advance)
+        attempt.outcome = "embedded" if missing else "unchanged"
     out.print(f"{missing} references embedded with {chosen.name}")
 
 

@@ -1,6 +1,7 @@
 """The commands as a user types them, each in a process of its own, with their exit codes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,20 @@ def test_errors_say_what_can_be_done_and_exit_accordingly(demo_data, arguments, 
     assert result.returncode == code, result.stderr
     assert says in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_embedding_again_and_adopting_leave_lines(demo_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo_data, data)
+    assert run(data, "reembed", "demo").returncode == 0
+    assert run(data, "reembed", "demo", "--encoder", "dino").returncode == 3
+    assert run(data, "evaluate", "demo", "--min-images", "5", "--draws", "100", "--adopt").returncode == 0
+    lines = json.loads(run(data, "access-log", "--limit", "3", "--json").stdout)
+    assert [(line["actor"], line["action"], line["library"], line["outcome"]) for line in reversed(lines)] == [
+        ("local", "library.reembed", "demo", "unchanged"),
+        ("local", "library.reembed", "demo", "unknown_encoder"),
+        ("local", "library.adopt", "demo", "done"),
+    ]
 
 
 def test_openapi_needs_no_data(tmp_path):

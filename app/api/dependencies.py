@@ -47,7 +47,9 @@ async def _request_id(request: Request) -> str:
 
 
 async def _actor(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> Actor:
-    return Actor(request.state.actor, may_write=settings.server.writes)
+    actor = Actor(request.state.actor, may_write=settings.server.writes)
+    actor.check_may_write()  # before the body is read: whoever must not write need not send one
+    return actor
 
 
 async def _json(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> bytes:

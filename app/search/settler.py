@@ -66,6 +66,10 @@ class _Run:
         error.recorded = True  # the line of the whole call says so
         self.outcomes[place] = Outcome("error", error=error)
 
+    def is_about(self, ids: Iterable[str]) -> None:
+        """Write down references that are there, and that an image is refused for."""
+        self.settled += [key for key in ids if key not in self.settled]
+
 
 class Settler:
     """Adds, updates, skips or refuses images. Safe to call from many threads."""
@@ -129,10 +133,11 @@ class Settler:
         """Refuse an external id that another image of the library or of this call has."""
         if external_id is None:
             return
-        holders = {run.claimed.setdefault(external_id, key)}
+        taken: set[str] = set()
         if self._exists(run):
-            holders |= {found.id for found in self._catalogue.listing.page(run.library, external_id=external_id)}
-        if holders != {key}:
+            taken = {found.id for found in self._catalogue.listing.page(run.library, external_id=external_id)}
+        if {run.claimed.setdefault(external_id, key), *taken} != {key}:
+            run.is_about(taken)
             raise Conflict(
                 "external_id_taken",
                 "another image of this library already has that external id",
@@ -154,7 +159,7 @@ class Settler:
             self._update(run, said, stored)
             run.became(place, "updated", stored.id, said)
         else:
-            run.settled.append(stored.id)
+            run.is_about([stored.id])
             raise Conflict(
                 "already_enrolled",
                 f"the image is already there as reference {stored.id}, with another {' and '.join(differences)}",
@@ -235,8 +240,6 @@ def unknown_groups(taxonomy: Taxonomy, labels: Labels) -> tuple[str, ...]:
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:
-    """One word for what became of the images of a call: the code of a single error, ``mixed`` where they differ."""
-    if len(outcomes) == 1 and outcomes[0].error is not None:
-        return outcomes[0].error.code
-    became: set[str] = {outcome.became for outcome in outcomes} or {"unchanged"}
+    """One word for what became of the images of a call, of errors their code; ``mixed`` where they differ."""
+    became: set[str] = {one.error.code if one.error else one.became for one in outcomes} or {"unchanged"}
     return became.pop() if len(became) == 1 else "mixed"
