@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,9 @@ from app.terminal.progress import progress_bar
 if TYPE_CHECKING:
     from app.domain import Pixels
     from app.evaluation.report import Report
+    from app.evaluation.run import Controls
     from app.library.catalogue import Catalogue
+    from app.wiring import Library
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report's JSON.")]
 
@@ -44,6 +47,13 @@ def evaluate(
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON of bench search, for Tables 4 and 5.")
     ] = None,
     example: Annotated[str | None, typer.Option(help="Reference id or external id for the one-query tables.")] = None,
+    controls: Annotated[
+        str | None,
+        typer.Option(
+            help="Shortcut controls, which embed everything again: the manifest that the library was enrolled from, or "
+            "the word frames for what stored frames alone can tell."
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(min=100, help="Bootstraps and permutations are scaled by it.")] = 2000,
     images: Annotated[bool, typer.Option(help="Show pictures of the library in the report.")] = True,
     adopt: Annotated[
@@ -74,6 +84,7 @@ def evaluate(
         search_bench=search_bench,
         pixels=folder is not None,
         example=example,
+        controls=_controls(opened, controls) if controls else None,
         command=" ".join(["sonoseek", *sys.argv[1:]]),
     )
     report = run(opened.catalogue, opened.weights, library, options, _Bars())
@@ -91,6 +102,30 @@ def evaluate(
         out.print(line)
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}")
+
+
+def _controls(opened: "Library", wanted: str) -> "Controls":
+    """Where the pictures of the controls come from, and how the encoders are opened."""
+    from app.encoders.device import choose_placement
+    from app.encoders.registry import open_encoder
+    from app.evaluation.control_sources import manifest_sources, stored_sources
+    from app.evaluation.run import Controls
+    from app.images.reader import ReadLimits
+    from app.library.manifest import read_manifest
+
+    settings = opened.settings.encoders
+    placement = choose_placement(settings.device, settings.precision, settings.threads)
+    if wanted == "frames":
+        sources = partial(stored_sources, opened.catalogue)
+    else:
+        path = Path(wanted)
+        if not path.is_file():
+            raise typer.BadParameter("--controls is the path of a manifest, or frames")
+        manifest = read_manifest(path)
+        sources = partial(
+            manifest_sources, opened.catalogue, manifest=manifest, keyer=opened.keyer, limits=ReadLimits()
+        )
+    return Controls(sources, lambda name: open_encoder(name, opened.weights, placement))
 
 
 class _Bars:

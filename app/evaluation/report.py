@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.evaluation.controls import ControlFigures
 from app.evaluation.ground import Contestant, Ground
 from app.evaluation.one_query import Gallery
 from app.evaluation.overlap import Overlap
@@ -27,7 +28,8 @@ class Report:
     """The figures of some encoders over a library.
 
     ``summary`` are the sentences on top, ``warnings`` what must be read before them. ``rankings`` are by contestant
-    in the order of ``figures``; ``contestants`` hold the vectors from which the page draws its map and distances.
+    in the order of ``figures``; ``contestants`` hold the vectors from which the page draws its map and distances;
+    ``controls`` are empty where they were not asked for.
     ``times`` (seconds by stage) and ``made_at`` are all that differs between two runs.
     """
 
@@ -45,6 +47,7 @@ class Report:
     times: Mapping[str, float]
     made_at: str
     contestants: Sequence[Contestant] = ()
+    controls: Sequence[ControlFigures] = ()
 
     @property
     def tables(self) -> list[Table]:

@@ -54,6 +54,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "warnings": list(report.warnings),
         "summary": list(report.summary),
         "encoders": encoders,
+        "controls": [asdict(one) for one in report.controls],
         "differences": [asdict(one) for one in report.figures.differences],
         "overlaps": [asdict(one) for one in report.overlaps],
         "skipped": dict(report.figures.skipped),

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.encoders.base import Encoder
 from app.encoders.weights import WeightStore
 from app.errors import BadInput
-from app.evaluation.baselines import load_entrants, pictures_to_read
+from app.evaluation.baselines import is_baseline, load_entrants, pictures_to_read
+from app.evaluation.control_tables import control_section
+from app.evaluation.controls import ControlFigures, Sources, shortcut_controls, steps_of
 from app.evaluation.ground import Contestant, Ground
 from app.evaluation.label_match import Cut
 from app.evaluation.left_out import without_labels
@@ -57,6 +60,14 @@ class _Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Controls:
+    """Shortcut controls: where pictures come from, and how encoders are opened to embed them."""
+
+    sources: Callable[[Ground], Sources]
+    encoder: Callable[[str], Encoder]
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What to evaluate. ``left_out`` are organs that no fine-organ figure shall be about."""
 
@@ -67,6 +78,7 @@ class Options:
     search_bench: Path | None = None
     pixels: bool = True
     example: str | None = None
+    controls: Controls | None = None
     command: str = ""
 
 
@@ -108,6 +120,10 @@ def evaluate(
     cut = Cut.of(ground, settings.min_images)
     with clock.time("paper tables"):
         sections, galleries = _sections(catalogue, ground, figures, papers, cut, options, progress)
+    with clock.time("controls"):
+        controls = _shortcuts(ground, contestants, kinds, options, progress)
+    if controls:
+        sections.insert(1, control_section(controls))
     return Report(
         ground=ground,
         figures=figures,
@@ -121,9 +137,21 @@ def evaluate(
         queries=query_table(ground, papers, least=settings.min_images),
         provenance=_provenance(ground, contestants, options),
         times=clock.seconds,
+        controls=controls,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         contestants=contestants,
     )
+
+
+def _shortcuts(
+    ground: Ground, contestants: Sequence[Contestant], kinds: Sequence[str], options: Options, progress: Progress
+) -> list[ControlFigures]:
+    if options.controls is None:
+        return []
+    sources = options.controls.sources(ground)
+    encoders = {one.name: options.controls.encoder(one.name) for one in contestants if not is_baseline(one)}
+    with progress.stage("shortcut controls", steps_of(ground, sources)) as advance:
+        return shortcut_controls(ground, contestants[0], encoders, kinds, sources, options.settings, progress=advance)
 
 
 def _rank(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -32,15 +33,24 @@ BURNED_IN = "the header says that text is burned in and gives no scan region: so
 FASTEST = 1
 
 
-def read_frame(
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture as a whole, before anything is cropped or blanked, and where the scan in it is."""
+
+    pixels: Pixels
+    scan: ScanRegion
+    facts: ImageFacts
+
+
+def read_picture(
     data: bytes,
     *,
     keyer: Keyer,
     limits: ReadLimits = ReadLimits(),  # noqa: B008
     frame: int | None = None,
     region: Box | None = None,
-) -> Frame:
-    """One frame of an image, ready for an encoder.
+) -> Picture:
+    """One frame of an image as a whole: what is burned into it, a name too, is still there. Never store it.
 
     ``frame`` counts from 1 (default the middle one of a cine), ``region`` is in stored pixels after EXIF
     orientation and overrides the header and the detection. Raises BadInput or TooLarge.
@@ -53,9 +63,22 @@ def read_frame(
         decoded = decode_raster(data, kind, limits=limits, frame=frame)
     _refuse_blank(decoded.pixels)
     scan = _scan_region(decoded, region)
-    pixels = crop_to_region(decoded.pixels, scan)
+    return Picture(decoded.pixels, scan, _facts(data, kind, decoded, scan))
+
+
+def read_frame(
+    data: bytes,
+    *,
+    keyer: Keyer,
+    limits: ReadLimits = ReadLimits(),  # noqa: B008
+    frame: int | None = None,
+    region: Box | None = None,
+) -> Frame:
+    """One frame of an image, cropped and blanked, ready for an encoder; see ``read_picture``."""
+    picture = read_picture(data, keyer=keyer, limits=limits, frame=frame, region=region)
+    pixels = crop_to_region(picture.pixels, picture.scan)
     _refuse_blank(pixels)
-    return Frame(pixels, _facts(data, kind, decoded, scan))
+    return Frame(pixels, picture.facts)
 
 
 def write_stored(pixels: Pixels) -> bytes:
