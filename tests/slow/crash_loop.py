@@ -2,13 +2,14 @@
 
 python tests/slow/crash_loop.py [--kills 200] [--seed 1]
 
-Each round forks a writer that enrols, enrols many, removes, relabels and re-embeds, saying what it begins and what is
-done; SIGKILL comes at a random moment. Then another process opens the data directory as a start of the service does.
-After each kill every acknowledged reference must be there once and whole, none half, and the index must equal the
-store.
+Each round forks a writer that enrols, enrols many, removes, erases patients, relabels, crops anew and re-embeds, saying
+what it begins and what is done; SIGKILL comes at a random moment. Then another process opens the data directory as a
+start of the service does. After each kill every acknowledged reference must be there once and whole, none half, each
+with the frame that its row names, and the index must equal the store.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -19,6 +20,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +31,22 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from harness import other_weights
 
 from app.config import Settings
-from app.domain import Frame, Labels
+from app.domain import Box, Frame, ImageFacts, Labels
 from app.images.phantom import write_phantoms
 from app.images.reader import read_stored
 from app.library.manifest import Manifest, read_manifest, read_taxonomy
+from app.library.reference import identity_of, reference_id
 from app.logs import configure_logs
 from app.search.answer import Wish
 from app.search.ranking import rank
 from app.search.rebuild import reembed
+from app.search.recorder import LOCAL
 from app.wiring import Service, running_service
 
 LIBRARY = "crash"
 PHANTOMS = 120
-WINDOWS = {"enrol": 0.1, "enrol-many": 0.6, "remove": 0.02, "relabel": 0.02, "reembed": 0.4, "": 1.0}
+WINDOWS = {"enrol": 0.1, "enrol-many": 0.6, "remove": 0.02, "relabel": 0.02, "reembed": 0.4}
+WINDOWS |= {"erase": 0.1, "recrop": 0.2, "": 1.0}
 """Seconds after the beginning of something (of the writer, where nothing is named) within which the kill comes."""
 
 PATIENCE_S = 3.0
@@ -173,7 +179,8 @@ def write(folder: Path, seed: int, pipe: int) -> None:
         if SECOND in names:
             embed(service, say)
         while True:
-            rng.choice([enrol_one, enrol_one, enrol_many, remove, relabel])(service, manifest, rng, say)
+            acts = [enrol_one, enrol_one, enrol_many, enrol_many, remove, relabel, recrop, recrop, erase]
+            rng.choice(acts)(service, manifest, rng, say)
 
 
 def enrol_one(service: Service, manifest: Manifest, rng: random.Random, say) -> None:
@@ -213,6 +220,38 @@ def relabel(service: Service, manifest: Manifest, rng: random.Random, say) -> No
         say(f"relabelled {key} {organ}")
 
 
+def erase(service: Service, manifest: Manifest, rng: random.Random, say) -> None:
+    patient_id = rng.choice(manifest.rows).patient_id
+    patient = service.importer._keyer.patient_key(patient_id)
+    there = service.catalogue.get_many(sorted(service.catalogue.all_ids()))
+    keys = " ".join(found.id for found in there if found.facts.patient_key == patient)
+    say(f"begin erase {keys}")
+    service.editor.erase(patient_id, by=LOCAL)
+    say(f"removed {keys}")
+
+
+def recrop(service: Service, manifest: Manifest, rng: random.Random, say) -> None:
+    """Enrol a known image with another region: its frame, canvas and vectors are replaced."""
+    there = service.catalogue.all_ids()
+    known = [row for row in manifest.rows if still_id(row.path) in there]
+    if known:
+        row, left, top = rng.choice(known), rng.randrange(80), rng.randrange(60)
+        key = still_id(row.path)
+        say(f"begin recrop {key}")
+        rows = [replace(row, region=Box(left, top, left + 300, top + 260))]
+        report = service.importer.run(
+            LIBRARY, Manifest(rows=rows, bad=[], dropped=(), taxonomy=manifest.taxonomy), on_conflict="update"
+        )
+        assert not report.bad, report.bad
+        say(f"added {json.dumps({key: service.catalogue.get(key).labels.organ})}")
+
+
+def still_id(path: Path) -> str:
+    """The reference id that a still has."""
+    facts = ImageFacts(checksum(path.read_bytes()), "png", 0, 0)
+    return reference_id(LIBRARY, identity_of(facts))
+
+
 def embed(service: Service, say) -> None:
     say("begin reembed")
     reembed(service.catalogue, service.batcher, service.batcher.encoder(SECOND), LIBRARY)
@@ -237,8 +276,6 @@ def checked(folder: Path, expected: Expected, doing: str) -> None:
 
 def look(folder: Path) -> dict[str, str]:
     """Key -> organ of all that a start finds after a kill; raises AssertionError where anything is half there."""
-    for path in (folder / "data" / "frames").glob("*/*"):
-        os.utime(path, (0, 0))  # the sweep leaves young files alone: another process may be about to add their rows
     with opened(folder, FIRST) as service:
         service.preload()
         catalogue = service.catalogue
@@ -247,6 +284,7 @@ def look(folder: Path) -> dict[str, str]:
         references = catalogue.get_many(keys)
         assert [found.id for found in references] == keys
         assert sorted(path.stem for path in (folder / "data" / "frames").glob("*/*")) == keys
+        assert frames_of_rows(folder) == {key: checksum(catalogue.files.read(key)) for key in keys}
         assert sorted(catalogue.canvases(keys)) == keys
         assert all(catalogue.history(key) for key in keys)
         vectors = catalogue.embeddings.many(keys, encoder.digest)
@@ -262,6 +300,16 @@ def look(folder: Path) -> dict[str, str]:
             np.testing.assert_allclose(hits.distances, all_distances[:10], atol=1e-6)
         assert_sound(folder)
         return {found.id: str(found.labels.organ) for found in references}
+
+
+def frames_of_rows(folder: Path) -> dict[str, str]:
+    """Id -> sha256 of the frame that a row names."""
+    with closing(sqlite3.connect(folder / "data" / "sonoseek.db")) as database:
+        return dict(database.execute('SELECT id, frame_sha256 FROM "references"').fetchall())
+
+
+def checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def assert_sound(folder: Path) -> None:
