@@ -11,7 +11,7 @@ from app.audit_commands import audit, import_public_set
 from app.bench_commands import bench
 from app.current_settings import current_settings
 from app.domain import MAX_K, Box
-from app.errors import SonoSeekError
+from app.errors import Misconfigured, SonoSeekError
 from app.evaluate_commands import evaluate
 from app.library_commands import access_log, enrol, export, libraries, patients
 from app.model_commands import models
@@ -186,7 +186,14 @@ def sync(
     """Compare a library's collection in Qdrant with the database and mend it: missing, stale and surplus points."""
     from app.wiring import open_qdrant, running_service
 
-    with running_service(current_settings()) as service:
+    settings = current_settings()
+    if settings.qdrant.url == ":memory:":
+        raise Misconfigured(
+            "qdrant_in_memory",
+            "an index in memory ends with the process that made it: there is nothing to bring up to date",
+            hint="set SONOSEEK_QDRANT__URL to the address of a Qdrant server",
+        )
+    with running_service(settings) as service:
         chosen = service.batcher.encoder(encoder)
         total = len(service.catalogue.embeddings.versions(library, chosen.digest)[1])
         with progress_bar(f"comparing {library}", total) as advance:

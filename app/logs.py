@@ -67,8 +67,8 @@ def _without_messages(_logger: object, _method: str, event: structlog.types.Even
 
 
 def _quieten_libraries() -> None:
-    # pydicom quotes header values in its warnings; alembic and httpx narrate.
-    for name in ("pydicom", "pylibjpeg", "PIL", "alembic", "httpx", "httpx2", "httpcore", "httpcore2"):
+    # pydicom quotes header values in its warnings; alembic, httpx and stamina narrate.
+    for name in ("pydicom", "pylibjpeg", "PIL", "alembic", "httpx", "httpx2", "httpcore", "httpcore2", "stamina"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

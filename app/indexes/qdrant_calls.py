@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from app.errors import Misconfigured, SonoSeekError, Unavailable
 Result = TypeVar("Result")
 
 IN_MEMORY = ":memory:"
+_DOWN_S = 1.0
+"""So long after all attempts were in vain nobody tries again."""
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _LATER = {408, 429, 502, 503, 504}
 _GRPC_LATER = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
@@ -30,11 +34,15 @@ class NoCollection(Unavailable):
 
 
 class _NotNow(Exception):
-    """A failure that may pass; ``after_s`` is what the server asked to wait, 0 where it said nothing."""
+    """A failure that may pass; ``after_s`` is what the server asked to wait, 0 where it said nothing.
 
-    def __init__(self, what: str, after_s: float = 0.0) -> None:
+    ``is_silence`` where there was no answer at all.
+    """
+
+    def __init__(self, what: str, after_s: float = 0.0, *, is_silence: bool = False) -> None:
         super().__init__(what)
         self.after_s = after_s
+        self.is_silence = is_silence
 
 
 class Calls:
@@ -49,6 +57,7 @@ class Calls:
         self.in_memory = settings.url == IN_MEMORY
         self._reader = _open(settings, api_key, settings.timeout_s)
         self._writer = self._reader if self.in_memory else _open(settings, api_key, settings.write_timeout_s)
+        self._down: tuple[float, _NotNow] | None = None
         # The engine in memory is plain Python that several threads would confuse.
         self._alone: AbstractContextManager[Any] = threading.RLock() if self.in_memory else nullcontext()
 
@@ -67,6 +76,8 @@ class Calls:
 
     def _repeated(self, call: Callable[[QdrantClient], Result], client: QdrantClient) -> Result:
         settings = self._settings
+        if self._down is not None and time.monotonic() < self._down[0]:
+            raise _unreachable(settings.url or "", self._down[1])
         try:
             for attempt in stamina.retry_context(
                 on=self._pause,
@@ -76,10 +87,13 @@ class Calls:
                 wait_jitter=0.2,
             ):
                 with attempt:
-                    return self._once(call, client)
+                    result = self._once(call, client)
+            self._down = None
+            return result
         except _NotNow as failure:
+            if failure.is_silence:  # others need not wait for the same time-outs, one after the other
+                self._down = (time.monotonic() + _DOWN_S, failure)
             raise _unreachable(settings.url or "", failure) from None
-        raise AssertionError("an attempt returns or raises")
 
     def _pause(self, error: Exception) -> bool | float:
         """Whether to try again, or after how many seconds the server wants to be asked again."""
@@ -156,7 +170,7 @@ def _cut_off(source: Exception) -> Exception:
     if isinstance(source, ValueError):  # an answer that is none of Qdrant's
         return _strange("what answers there does not speak as Qdrant does")
     name = type(source).__name__
-    return _NotNow("it did not answer in time" if "Timeout" in name else "the connection failed")
+    return _NotNow("it did not answer in time" if "Timeout" in name else "the connection failed", is_silence=True)
 
 
 def _answered(status: int) -> Exception:
@@ -172,7 +186,8 @@ def _answered(status: int) -> Exception:
 def _refused(error: RpcError) -> Exception:
     code = error.code() if hasattr(error, "code") else StatusCode.UNKNOWN
     if code in _GRPC_LATER:
-        return _NotNow(f"it answered with {code.name} over gRPC")
+        silent = code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
+        return _NotNow(f"it answered with {code.name} over gRPC", is_silence=silent)
     if code in _GRPC_STATUS:
         return _answered(_GRPC_STATUS[code])
     return _strange(f"it answered with {code.name} over gRPC")

@@ -109,6 +109,8 @@ class Catalogue(Libraries):
         Raises Conflict ``external_id_taken`` or ``already_enrolled``.
         """
         ids = [reference_id(library, identity_of(item.facts)) for item in new]
+        if not ids:
+            return ids
         with self.upkeep.settled(), Session(self._writing) as session, session.begin():
             row = locked_library(session, library)
             refuse_taken(session, row.id, ids, new)

@@ -90,7 +90,8 @@ def test_a_cut_answer_to_each_kind_of_call_is_overcome(qdrant, library):
     assert [fault.to for fault in qdrant.faults if fault.times] == []
 
 
-def test_a_filling_that_fails_leaves_the_edition_behind_and_is_taken_up_again(qdrant, library):
+def test_a_filling_that_fails_leaves_the_edition_behind_and_is_taken_up_again(qdrant, library, monkeypatch):
+    monkeypatch.setattr("app.indexes.qdrant_calls._DOWN_S", 0.0)
     with qdrant.store(batch_size=50, attempts=2) as store:
         store._collections.ensure(library.place)
         # The first batch passes; of the second, a half arrives before the connection ends, again and again.
@@ -326,3 +327,33 @@ def test_nothing_of_qdrant_is_imported_before_it_is_used():
     code = "import sys, app.indexes.registry, app.indexes.qdrant_points as p; print('qdrant_client' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_after_silence_nobody_waits_for_the_same_time_outs_again(qdrant, library):
+    """As of many callers who queue for a server that is down."""
+    qdrant.faults.append(Fault("cut", times=99))
+    with qdrant.store() as store:
+        for _ in range(20):
+            with pytest.raises(Unavailable) as caught:
+                store.edition(library.place)
+            assert caught.value.code == "qdrant_unreachable"
+        attempts = store.settings.attempts
+        assert len(qdrant.asked) == attempts  # all of them by the first caller
+
+
+def test_a_server_that_is_back_is_asked_again(qdrant, library, monkeypatch):
+    monkeypatch.setattr("app.indexes.qdrant_calls._DOWN_S", 0.0)
+    qdrant.faults.append(Fault("cut", times=99))
+    with qdrant.store() as store:
+        with pytest.raises(Unavailable):
+            store.edition(library.place)
+        qdrant.faults.clear()
+        assert store.edition(library.place) is None
+
+
+def test_a_server_that_is_busy_is_asked_again_at_once(qdrant, library):
+    qdrant.faults.append(Fault(503, times=3))
+    with qdrant.store(attempts=3) as store:
+        with pytest.raises(Unavailable):
+            store.edition(library.place)
+        assert store.edition(library.place) is None
