@@ -208,7 +208,7 @@ def sync(
         f"{repaired.stale} were out of date, {repaired.surplus} were too many",
     )
     if orphans:
-        out.print(f"{len(orphans)} collections of deleted libraries were deleted")
+        out.print(f"{len(orphans)} collections of deleted libraries or removed vectors were deleted")
 
 
 @datasets.command("phantoms")

@@ -120,12 +120,14 @@ def access_log(
 def list_libraries(context: typer.Context, as_json: Json = False) -> None:
     """List the libraries."""
     from app.api.schemas.libraries import library_list_body
+    from app.loading import served_digests
     from app.wiring import open_library
 
     if context.invoked_subcommand is not None:
         return
-    catalogue = open_library(current_settings()).catalogue
-    bodies = [library_list_body(info, catalogue.embeddings.counts(info.name)) for info in catalogue.libraries()]
+    opened = open_library(current_settings())
+    counts, served = opened.catalogue.embeddings.counts, served_digests(opened.settings.encoders, opened.weights)
+    bodies = [library_list_body(info, counts(info.name), served) for info in opened.catalogue.libraries()]
     if as_json:
         print_json([body.model_dump() for body in bodies])
     else:
@@ -155,25 +157,20 @@ def delete_library(
 @libraries.command("drop-vectors")
 def drop_vectors(
     name: LibraryName,
-    digest: Annotated[str, typer.Argument(help="Digest of a former encoder, or its beginning; see libraries --json.")],
+    digest: Annotated[str, typer.Argument(help="Digest of a former encoder, or its beginning, as libraries shows it.")],
 ) -> None:
-    """Remove the vectors of a former encoder from a library; sonoseek reembed can make them again."""
-    from app.errors import NotFound
+    """Remove the vectors of a former encoder from a library. Those of an encoder that is served are refused."""
+    from app.loading import served_digests
     from app.search.recorder import LOCAL
     from app.wiring import open_library
 
     opened = open_library(current_settings())
-    known = opened.catalogue.embeddings.counts(name)
-    found = [one for one in known if one.removeprefix("sha256:").startswith(digest.removeprefix("sha256:"))]
-    if len(found) != 1 or not digest.removeprefix("sha256:"):
-        raise NotFound(
-            "unknown_digest",
-            f"{len(found)} digests of the library begin so",
-            hint=f"stored are {', '.join(f'{encoder} {one}' for one, (encoder, _) in known.items()) or 'none'}",
-        )
-    with opened.recorder.recording(LOCAL, "library.drop-vectors", name):
-        count = opened.catalogue.embeddings.drop(name, found[0])
-    out.print(f"{count} vectors of {known[found[0]][0]} {found[0]} removed from {name}")
+    dropped = opened.editor.drop_vectors(
+        name, digest, served=served_digests(opened.settings.encoders, opened.weights), by=LOCAL
+    )
+    out.print(f"{dropped.vectors} vectors of {dropped.encoder} {dropped.digest} removed from {name}")
+    if opened.settings.index.engine == "qdrant":
+        out.print(f"  their collection in Qdrant goes with the next: sonoseek sync {name}")
 
 
 @patients.command("erase")

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.config import Settings
-from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
-from app.encoders.registry import open_encoder
 from app.encoders.weights import WeightStore
-from app.errors import Conflict, DeviceLost, Misconfigured, NotFound, Unavailable, device_lost
+from app.errors import Conflict, DeviceLost, Misconfigured, Unavailable, device_lost
 from app.images.deidentify import Keyer
 from app.images.reader import ReadLimits
 from app.library.catalogue import Catalogue
 from app.library.database import open_database
 from app.library.files import FrameFiles
+from app.loading import open_batcher
 from app.logs import get_logger
 from app.search.comparer import Comparer
-from app.search.dreamsim import ENCODER as DREAMSIM
 from app.search.dreamsim import NOT_INSTALLED, SWITCHED_OFF, DreamSimVectors
 from app.search.editor import Editor, Forget
 from app.search.enroller import Enroller
@@ -112,7 +110,7 @@ def open_library(settings: Settings) -> Library:
 def open_service(library: Library, on_device_lost: Callable[[], None] = lambda: None) -> Service:
     """Load encoders and build the indexes of all libraries."""
     settings = library.settings
-    batcher = _open_batcher(library, on_device_lost)
+    batcher = open_batcher(settings.encoders, library.weights, on_device_lost)
     limits = ReadLimits(
         max_bytes=settings.images.max_bytes,
         max_pixels=settings.images.max_pixels,
@@ -265,48 +263,6 @@ def _secret(settings: Settings, catalogue: Catalogue) -> bytes:
         return read_secret(settings.security.hmac_key_file)
     path = settings.data / "hmac.key"
     return make_secret(path) if not catalogue.facts.has_secret() and not path.exists() else read_secret(path)
-
-
-def _open_batcher(library: Library, on_lost: Callable[[], None]) -> Batcher:
-    from app.encoders.device import choose_placement  # torch is imported here, not when a command starts
-
-    settings = library.settings.encoders
-    if not settings.names:
-        raise Misconfigured("no_encoder", "no encoder is named", hint="set SONOSEEK_ENCODERS__NAMES=resnet-us")
-    placement = choose_placement(settings.device, settings.precision, settings.threads)
-    try:
-        encoders = [open_encoder(name, library.weights, placement) for name in _encoder_names(library)]
-    except NotFound as error:
-        raise Misconfigured(error.code, error.detail, hint=f"{error.hint}; see SONOSEEK_ENCODERS__NAMES") from None
-    _refuse_twins(encoders)
-    log.info("encoders", names=[encoder.name for encoder in encoders], device=str(placement.device))
-    return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size, on_lost=on_lost)
-
-
-def _refuse_twins(encoders: Sequence[Encoder]) -> None:
-    """References are stored with one vector per digest: two encoders of one digest could enrol nothing."""
-    by_digest: dict[str, str] = {}
-    for encoder in encoders:
-        if encoder.digest in by_digest:
-            raise Misconfigured(
-                "same_encoder_twice",
-                "two of the named encoders have the same weights and the same preprocessing",
-                hint=f"keep one of {by_digest[encoder.digest]} and {encoder.name}; see SONOSEEK_ENCODERS__NAMES",
-            )
-        by_digest[encoder.digest] = encoder.name
-
-
-def _encoder_names(library: Library) -> list[str]:
-    """The named encoders, and behind them the one that DreamSim scores need, where it is installed."""
-    names, weights = list(library.settings.encoders.names), library.weights
-    if (
-        library.settings.encoders.dreamsim_scores
-        and DREAMSIM not in names
-        and DREAMSIM in weights.names()
-        and weights.find(DREAMSIM).installed
-    ):
-        names.append(DREAMSIM)
-    return names
 
 
 def _is_loopback(host: str) -> bool:

@@ -50,17 +50,25 @@ def test_vectors_of_a_former_encoder_are_told_apart_and_removed(demo_data, tmp_p
     shutil.copytree(demo_data, data)
     (old,) = json.loads(run(data, "libraries", "--json").stdout)[0]["encoders"]
     other_weights(tmp_path / "models")
+    assert old["served"]
     assert run(data, "reembed", "demo", **models).returncode == 0
-    table = run(data, "libraries").stdout
-    assert f"resnet-us {old['digest'][7:15]} ({PHANTOMS})" in table
-    refused = run(data, "libraries", "drop-vectors", "demo", "sha256:")
+    short = old["digest"][7:15]
+    assert f"resnet-us {short} ({PHANTOMS}, not served)" in run(data, "libraries", **models).stdout
+    refused = run(data, "libraries", "drop-vectors", "demo", "sha256:", **models)
     assert (refused.returncode, old["digest"] in refused.stderr) == (3, True)
-    dropped = run(data, "libraries", "drop-vectors", "demo", old["digest"][7:15])
+    refused = run(data, "libraries", "drop-vectors", "demo", short)  # where it is what searches use
+    assert (refused.returncode, "digest_served" in refused.stderr) == (3, True)
+    dropped = run(data, "libraries", "drop-vectors", "demo", short, **models)
     assert f"{PHANTOMS} vectors of resnet-us {old['digest']} removed" in dropped.stdout
-    (left,) = json.loads(run(data, "libraries", "--json").stdout)[0]["encoders"]
-    assert (left["vectors"], left["digest"] != old["digest"]) == (PHANTOMS, True)
-    lines = json.loads(run(data, "access-log", "--limit", "2", "--json").stdout)
-    assert [line["action"] for line in lines] == ["library.drop-vectors", "library.reembed"]
+    (left,) = json.loads(run(data, "libraries", "--json", **models).stdout)[0]["encoders"]
+    assert (left["vectors"], left["digest"] != old["digest"], left["served"]) == (PHANTOMS, True, True)
+    lines = json.loads(run(data, "access-log", "--limit", "4", "--json").stdout)
+    assert [(line["action"], line["outcome"]) for line in lines] == [
+        ("library.drop-vectors", "done"),
+        ("library.drop-vectors", "digest_served"),
+        ("library.drop-vectors", "unknown_digest"),
+        ("library.reembed", "embedded"),
+    ]
 
 
 def test_a_patient_is_erased_by_an_id_that_no_shell_remembers(demo_data, tmp_path, phantoms):

@@ -135,6 +135,11 @@ class Batcher:
         """The encoder that is used where none is named."""
         return next(iter(self.encoders.values()))
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """The digests of all loaded encoders."""
+        return frozenset(encoder.digest for encoder in self.encoders.values())
+
     def encoder(self, name: str | None) -> Encoder:
         """A loaded encoder, the default without a name; raises NotFound ``unknown_encoder``."""
         if name is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.encoders.registry import KINDS
+from app.encoders.registry import served_precision
 from app.encoders.weights import WeightsFolder, WeightStore
 
 
@@ -39,7 +39,6 @@ def list_models(store: WeightStore, precision: str) -> list[ListedModel]:
 
 def _listed(found: WeightsFolder, precision: str) -> ListedModel:
     manifest = found.manifest
-    kind = KINDS.get(manifest.kind)
     size = (found.folder / manifest.weights.file).stat().st_size if manifest.weights and found.installed else None
     return ListedModel(
         name=manifest.name,
@@ -49,7 +48,7 @@ def _listed(found: WeightsFolder, precision: str) -> ListedModel:
         params=manifest.parameters,
         published_params=manifest.published_parameters,
         size_mb=None if size is None else round(size / 1e6, 1),
-        precision="fp32" if kind is not None and kind.fp32_only else precision,
+        precision=served_precision(manifest, precision),
         fit=manifest.preprocess.get("fit"),
         size=manifest.preprocess.get("size"),
         official=manifest.official,

@@ -59,6 +59,12 @@ def open_folder(found: WeightsFolder, placement: "Placement | None" = None) -> E
     return opener(found, placement or choose_placement())
 
 
+def served_precision(manifest: EncoderManifest, precision: str) -> str:
+    """The precision in which an encoder is served where others are served in a given one."""
+    kind = KINDS.get(manifest.kind)
+    return "fp32" if kind is not None and kind.fp32_only else precision
+
+
 def convert(manifest: EncoderManifest, files: Mapping[str, Path]) -> "Mapping[str, Tensor]":
     """The tensors that are served, from the official files; raises BadInput or Misconfigured."""
     name = _kind(manifest).convert

@@ -1,10 +1,10 @@
 """Editor: changes of libraries and references that need no encoder, each with its line in the access log."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain import Labels, Taxonomy, unique
-from app.errors import BadInput, Conflict
+from app.errors import BadInput, Conflict, NotFound
 from app.images.deidentify import Keyer
 from app.library.catalogue import Catalogue
 from app.library.queries import unknown_reference
@@ -19,6 +19,9 @@ _EVERYWHERE_ELSE = (
     "encoders that somebody trained on images of this patient: SonoSeek does not record such trainings; "
     "train them again without the patient",
 )
+
+
+_DIGEST = "sha256:"
 
 
 Forget = Callable[[str, str, Sequence[str] | None], list[str]]
@@ -59,6 +62,15 @@ class DeletedLibrary:
     remains: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class DroppedVectors:
+    """The vectors that were removed from a library: whose, and how many."""
+
+    encoder: str
+    digest: str
+    vectors: int
+
+
 class Editor:
     """Changes libraries for an actor. Safe to call from many threads."""
 
@@ -94,6 +106,24 @@ class Editor:
             count = self._catalogue.delete_library(name)
             return DeletedLibrary(count, self._forget(name, uid, None))
 
+    def drop_vectors(self, library: str, beginning: str, *, served: Collection[str], by: Actor) -> DroppedVectors:
+        """Remove the vectors of a digest that is known by its beginning; raises Conflict for those that are served."""
+        with self._recorder.recording(by, "library.drop-vectors", library):
+            known = self._catalogue.embeddings.counts(library)
+            wanted = beginning.removeprefix(_DIGEST)
+            found = [digest for digest in known if wanted and digest.removeprefix(_DIGEST).startswith(wanted)]
+            if len(found) != 1:
+                raise _unknown_digest(known, len(found))
+            ((encoder, _),) = (known[digest] for digest in found)
+            if found[0] in served:
+                raise Conflict(
+                    "digest_served",
+                    f"searches use the vectors of {encoder} {found[0]}",
+                    hint="only those of encoders that are not served any more can be removed; "
+                    "SONOSEEK_ENCODERS__NAMES and SONOSEEK_ENCODERS__PRECISION say what is served",
+                )
+            return DroppedVectors(encoder, found[0], self._catalogue.embeddings.drop(library, found[0]))
+
     def relabel(self, key: str, edit: LabelEdit, *, by: Actor) -> Outcome:
         """Change labels or attributes of a reference; where nothing differs, nothing happens."""
         warnings: tuple[str, ...] = ()
@@ -128,6 +158,11 @@ class Editor:
 
     def _library_of(self, key: str) -> str | None:
         return next((found.library for found in self._catalogue.get_many([key])), None)
+
+
+def _unknown_digest(known: Mapping[str, tuple[str, int]], count: int) -> NotFound:
+    stored = ", ".join(f"{encoder} {digest}" for digest, (encoder, _) in known.items())
+    return NotFound("unknown_digest", f"{count} digests of the library begin so", hint=f"stored are {stored or 'none'}")
 
 
 def _check_confirmed(name: str, confirm: str | None) -> None:

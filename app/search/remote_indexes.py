@@ -90,8 +90,14 @@ class RemoteIndexes:
         return self._sync(place, progress)
 
     def tidy(self) -> list[str]:
-        """Delete the collections of libraries of this database that are no more; returns their names."""
-        return self._store.drop_orphans({edition.uid for edition in self._catalogue.editions().values()})
+        """Delete this database's collections of libraries, or of vectors, that are no more; returns their names."""
+        gone = self._store.drop_orphans({edition.uid for edition in self._catalogue.editions().values()})
+        for info in self._catalogue.libraries():
+            stored = self._catalogue.embeddings.counts(info.name).items()
+            if info.size:  # an empty library has no vectors, and is searched all the same
+                keep = [Place(info.uid, info.name, encoder, digest, 0) for digest, (encoder, _) in stored]
+                gone += self._store.retire(info.uid, keep)
+        return gone
 
     def _sync(self, place: Place, progress: Callable[[int], None] = lambda _done: None) -> Repaired:
         info, truth = self._catalogue.embeddings.versions(place.library, place.digest)

@@ -28,9 +28,9 @@ def print_libraries(libraries: list[LibraryListBody]) -> None:
 
 
 def _vectors(encoder: LibraryEncoderBody, of: int) -> str:
-    """An encoder with its number of vectors; of several digests of one name, which one."""
-    which = f" {encoder.digest.removeprefix('sha256:')[:8]}" if of > 1 else ""
-    return f"{encoder.name}{which} ({encoder.vectors})"
+    """An encoder with its number of vectors; of several digests of one name, and of a former encoder, which one."""
+    which = f" {encoder.digest.removeprefix('sha256:')[:8]}" if of > 1 or not encoder.served else ""
+    return f"{encoder.name}{which} ({encoder.vectors}{'' if encoder.served else ', not served'})"
 
 
 def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:

@@ -95,6 +95,13 @@ def test_collections_of_dead_libraries_are_found_later_and_those_of_others_left(
     assert store.count(place_of(catalogue, ENCODER, "alive")) == 1
 
 
+def test_the_collection_of_vectors_that_were_removed_goes_with_the_next_tidying(catalogue, store, filled):
+    assert RemoteIndexes(store, catalogue).tidy() == []
+    catalogue.embeddings.drop("fetal", OTHER.digest)
+    assert RemoteIndexes(store, catalogue).tidy() == [place_of(catalogue, OTHER).collection]
+    assert counts(catalogue, store)[0] == 12
+
+
 def test_collections_of_another_database_are_never_orphans(catalogue, store, filled):
     other = Collections(store._calls, store.settings, "another database")
     assert other.orphans(set()) == []

@@ -26,12 +26,13 @@ _EXAMPLE = {"organs": {"femur": "fetal limb"}, "diagnoses": {"short femur": "ske
 
 @router.get("/libraries")
 def list_libraries(service: ServiceDep) -> list[LibraryListBody]:
-    """All libraries with their versions, sizes and the encoders that have vectors in them.
+    """All libraries with their versions, sizes and the encoders that have vectors in them, also former ones.
 
     `curl http://127.0.0.1:8000/libraries`
     """
     catalogue = service.catalogue
-    return [library_list_body(info, catalogue.embeddings.counts(info.name)) for info in catalogue.libraries()]
+    served = service.batcher.digests
+    return [library_list_body(info, catalogue.embeddings.counts(info.name), served) for info in catalogue.libraries()]
 
 
 @router.get("/libraries/{name}")
@@ -40,7 +41,7 @@ def get_library(service: ServiceDep, name: str) -> OverviewBody:
 
     `curl http://127.0.0.1:8000/libraries/demo`
     """
-    return OverviewBody.of(service.overviews.of(name))
+    return OverviewBody.of(service.overviews.of(name), service.batcher.digests)
 
 
 # A name with a slash reaches this route too, and is told what is wrong with it.
@@ -58,7 +59,8 @@ def put_library(service: ServiceDep, actor: ActorDep, name: str, body: JsonDep, 
     taxonomy = TaxonomyInput.parse(body).taxonomy()
     if service.editor.put_library(name, taxonomy, by=actor):
         response.status_code = 201
-    return library_list_body(service.catalogue.library(name), service.catalogue.embeddings.counts(name))
+    counts = service.catalogue.embeddings.counts(name)
+    return library_list_body(service.catalogue.library(name), counts, service.batcher.digests)
 
 
 @router.delete("/libraries/{name}")

@@ -1,5 +1,7 @@
 """Libraries and loaded encoders."""
 
+from collections.abc import Container
+
 from pydantic import BaseModel
 
 from app.api.schemas.base import Body, EncoderBody
@@ -18,11 +20,12 @@ class LibraryBody(Body):
 
 
 class LibraryEncoderBody(BaseModel):
-    """An encoder that has vectors in a library."""
+    """An encoder that has vectors in a library; ``served`` where they can be searched, as none of a former one can."""
 
     name: str
     digest: str
     vectors: int
+    served: bool
 
 
 class LibraryListBody(LibraryBody):
@@ -70,9 +73,9 @@ class OverviewBody(LibraryListBody):
     duplicates: DuplicatesBody | None
 
     @classmethod
-    def of(cls, overview: Overview) -> "OverviewBody":
-        """From an overview."""
-        body = library_list_body(overview.info, dict(overview.encoders))
+    def of(cls, overview: Overview, served: Container[str]) -> "OverviewBody":
+        """From an overview, and the digests of the encoders that are served."""
+        body = library_list_body(overview.info, dict(overview.encoders), served)
         return cls(
             **body.model_dump(),
             taxonomy=TaxonomyBody.model_validate(overview.taxonomy),
@@ -102,14 +105,17 @@ class LoadedEncoderBody(EncoderBody):
     default: bool
 
 
-def library_list_body(info: LibraryInfo, encoders: dict[str, tuple[str, int]]) -> LibraryListBody:
-    """A library and its encoders."""
+def library_list_body(
+    info: LibraryInfo, encoders: dict[str, tuple[str, int]], served: Container[str]
+) -> LibraryListBody:
+    """A library and its encoders, and the digests of those that are served."""
     return LibraryListBody(
         name=info.name,
         version=info.version,
         size=info.size,
         encoders=[
-            LibraryEncoderBody(name=name, digest=digest, vectors=count) for digest, (name, count) in encoders.items()
+            LibraryEncoderBody(name=name, digest=digest, vectors=count, served=digest in served)
+            for digest, (name, count) in encoders.items()
         ],
     )
 
