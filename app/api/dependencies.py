@@ -14,6 +14,7 @@ from app.api.schemas.inputs import MOST_ROWS
 from app.config import Settings
 from app.domain import Box
 from app.errors import BadInput
+from app.library.reference import check_library_name
 from app.search.answer import ImageQuery, Wish, parse_condition, parse_names
 from app.search.recorder import Actor
 from app.wiring import Service
@@ -50,6 +51,11 @@ async def _actor(request: Request, settings: Annotated[Settings, Depends(_settin
     actor = Actor(request.state.actor, may_write=settings.server.writes)
     actor.check_may_write()  # before the body is read: whoever must not write need not send one
     return actor
+
+
+async def _library_name(name: str) -> str:
+    check_library_name(name)
+    return name
 
 
 async def _json(request: Request, settings: Annotated[Settings, Depends(_settings)]) -> bytes:
@@ -162,6 +168,9 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 RequestId = Annotated[str, Depends(_request_id)]
 UploadDep = Annotated[Upload, Depends(_upload)]
 ActorDep = Annotated[Actor, Depends(_actor)]
+LibraryName = Annotated[str, Depends(_library_name)]
+"""Of a path with ``{name:path}``: so that a name with a slash is told what is wrong with it."""
+
 JsonDep = Annotated[bytes, Depends(_json)]
 LabelledImageDep = Annotated[Upload, Depends(_labelled_image)]
 LabelledImagesDep = Annotated[Upload, Depends(_labelled_images)]

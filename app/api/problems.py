@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 
 from app.api.refusals import record_refusal
 from app.errors import SonoSeekError
-from app.library.reference import bad_library_name
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -79,18 +78,10 @@ def _validation(request: Request, error: Exception) -> Response:
     return problem_response(problem, request.state.request_id)
 
 
-def _names_a_slash(path: str) -> bool:
-    """Whether a path looks like one of a library with a slash in its name."""
-    first, *between = path.strip("/").split("/")
-    return first == "libraries" and len(between) > 2 and between[1:] != ["references", "batch"]
-
-
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         problem = Problem(404, "unknown_path", "there is nothing at this path", hint="see /docs")
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and _names_a_slash(request.url.path):
-        return _own(request, bad_library_name())
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem = Problem(405, "wrong_method", "this path answers another method", hint="see /docs")
     else:

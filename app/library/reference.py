@@ -27,16 +27,11 @@ def is_library_name(name: str) -> bool:
 def check_library_name(name: str) -> None:
     """Raise BadInput ``bad_library_name`` for what could not stand in an address or a file name."""
     if not is_library_name(name):
-        raise bad_library_name()
-
-
-def bad_library_name() -> BadInput:
-    """What is told of a name that no library can have."""
-    return BadInput(
-        "bad_library_name",
-        "a library's name is made of 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with none of . _ -",
-        hint="choose a name such as fetal or early-2026",
-    )
+        raise BadInput(
+            "bad_library_name",
+            "a library's name is made of 1 to 64 of the characters A-Z a-z 0-9 . _ - and begins with none of . _ -",
+            hint="choose a name such as fetal or early-2026",
+        )
 
 
 def identity_of(facts: ImageFacts) -> str:

@@ -49,7 +49,7 @@ def left(log):
     before = next((line.id for line in log.read(1)), 0)
 
     def since():
-        lines = [line for line in reversed(log.read(20)) if line.id > before]
+        lines = [line for line in reversed(log.read(100)) if line.id > before]
         assert PLANTED not in str(lines)
         return [(line.actor, line.action, line.library, line.objects, line.outcome) for line in lines]
 
@@ -76,6 +76,10 @@ def calls(key):
         ("POST", REFERENCES, {**LABELLED, "params": {PLANTED: 1}}, add, *demo, "unknown_parameter"),
         ("POST", REFERENCES, {**LABELLED, "params": {"patient_id": PLANTED}}, add, *demo, "patient_in_url"),
         ("POST", f"/libraries/{PLANTED}/references", {"content": GOOD}, add, *none, "unsupported_media_type"),
+        ("POST", f"/libraries/a/{PLANTED}/references", LABELLED, add, *none, "bad_library_name"),
+        ("POST", f"/libraries/a/{PLANTED}/references/batch", {"content": GOOD}, add, *none, "bad_library_name"),
+        ("DELETE", f"/libraries/{PLANTED}/b", {}, "library.delete", *none, "bad_library_name"),
+        ("PUT", f"/libraries/{PLANTED}%2Fb", {"json": {}}, "library.put", *none, "bad_library_name"),
         ("PATCH", one, {"content": b"{", "headers": JSON}, "reference.update", "demo", (key,), "bad_json"),
         ("PATCH", one, {"content": b"{}"}, "reference.update", "demo", (key,), "json_needed"),
         ("PATCH", one, {"json": {PLANTED: PLANTED}}, "reference.update", "demo", (key,), "bad_fields"),
@@ -138,6 +142,8 @@ def test_a_batch_whose_rows_are_all_refused_says_why(client, left):
 def test_what_reads_leaves_no_line(client, left):
     problem(client.post("/search", content=b"x"), 415, "unsupported_media_type")
     problem(client.get(REFERENCES, params={"limit": 0}), 422, "invalid_parameter")
+    for path in (f"/libraries/{PLANTED}/b", "/libraries/a/b/references", "/libraries/.a/references"):
+        problem(client.get(path), 422, "bad_library_name")
     assert left() == []
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.api.bodies import batch_body, reference_body
-from app.api.dependencies import ActorDep, LabelledImageDep, LabelledImagesDep, RequestId, ServiceDep
+from app.api.dependencies import ActorDep, LabelledImageDep, LabelledImagesDep, LibraryName, RequestId, ServiceDep
 from app.api.schemas.inputs import MOST_ROWS, EnrolmentInput, parse_json, parse_rows
 from app.api.schemas.references import BatchBody, SettledBody
 from app.errors import BadInput
@@ -13,7 +13,7 @@ from app.search.candidate import Candidate, MalformedImage, OfferedImage
 from app.search.settler import OnConflict
 from app.wiring import Service
 
-router = APIRouter(prefix="/libraries/{name}/references", tags=["references"])
+router = APIRouter(prefix="/libraries/{name:path}/references", tags=["references"])
 
 _DESCRIPTION = {**EnrolmentInput.model_json_schema(), "example": {"organ": "femur", "external_id": "case-17.3"}}
 
@@ -33,7 +33,7 @@ Unmasked = Annotated[bool, Query(description="Store a picture without a known sc
 def add_reference(
     service: ServiceDep,
     actor: ActorDep,
-    name: str,
+    name: LibraryName,
     upload: LabelledImageDep,
     response: Response,
     on_conflict: Conflicts = "error",
@@ -60,7 +60,7 @@ def add_reference(
 def add_references(
     service: ServiceDep,
     actor: ActorDep,
-    name: str,
+    name: LibraryName,
     upload: LabelledImagesDep,
     request_id: RequestId,
     on_conflict: Conflicts = "error",

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from app.api.dependencies import ActorDep, JsonDep, ServiceDep
+from app.api.dependencies import ActorDep, JsonDep, LibraryName, ServiceDep
 from app.api.schemas.inputs import TaxonomyInput, json_body
 from app.api.schemas.libraries import (
     DeletedLibraryBody,
@@ -35,53 +35,11 @@ def list_libraries(service: ServiceDep) -> list[LibraryListBody]:
     return [library_list_body(info, catalogue.embeddings.counts(info.name), served) for info in catalogue.libraries()]
 
 
-@router.get("/libraries/{name}")
-def get_library(service: ServiceDep, name: str) -> OverviewBody:
-    """One library: how often each label, which have few references, what has no label, what looks the same.
-
-    `curl http://127.0.0.1:8000/libraries/demo`
-    """
-    return OverviewBody.of(service.overviews.of(name), service.batcher.digests)
-
-
-# A name with a slash reaches this route too, and is told what is wrong with it.
-@router.put(
-    "/libraries/{name:path}",
-    openapi_extra=json_body(TaxonomyInput, _EXAMPLE),
-    responses={201: {"model": LibraryListBody, "description": "The library is new."}},
-)
-def put_library(service: ServiceDep, actor: ActorDep, name: str, body: JsonDep, response: Response) -> LibraryListBody:
-    """Create a library (201), or replace the taxonomy of one that is there (200): groups of its references follow.
-
-    `curl -X PUT -H 'Content-Type: application/json' -d '{"organs": {"femur": "fetal limb"}}'
-    http://127.0.0.1:8000/libraries/fetal`
-    """
-    taxonomy = TaxonomyInput.parse(body).taxonomy()
-    if service.editor.put_library(name, taxonomy, by=actor):
-        response.status_code = 201
-    counts = service.catalogue.embeddings.counts(name)
-    return library_list_body(service.catalogue.library(name), counts, service.batcher.digests)
-
-
-@router.delete("/libraries/{name}")
-def delete_library(
-    service: ServiceDep,
-    actor: ActorDep,
-    name: str,
-    confirm: Annotated[str | None, Query(description="The name of the library once more.")] = None,
-) -> DeletedLibraryBody:
-    """Delete a library with all its references. There is no way back but a backup.
-
-    `curl -X DELETE 'http://127.0.0.1:8000/libraries/fetal?confirm=fetal'`
-    """
-    deleted = service.editor.delete_library(name, confirm=confirm, by=actor)
-    return DeletedLibraryBody(name=name, references=deleted.references, remains=list(deleted.remains))
-
-
-@router.get("/libraries/{name}/references")
+# Before the path of a library, which would take this one for a name.
+@router.get("/libraries/{name:path}/references")
 def list_references(
     service: ServiceDep,
-    name: str,
+    name: LibraryName,
     where: Annotated[
         list[str] | None,
         Query(description="KIND:VALUE, a label kind or an attribute; repeated: same kind or, other kinds and."),
@@ -102,6 +60,50 @@ def list_references(
         limit=limit + 1,
     )
     return PageBody.of(service.catalogue.library(name), found, limit)
+
+
+@router.get("/libraries/{name:path}")
+def get_library(service: ServiceDep, name: LibraryName) -> OverviewBody:
+    """One library: how often each label, which have few references, what has no label, what looks the same.
+
+    `curl http://127.0.0.1:8000/libraries/demo`
+    """
+    return OverviewBody.of(service.overviews.of(name), service.batcher.digests)
+
+
+@router.put(
+    "/libraries/{name:path}",
+    openapi_extra=json_body(TaxonomyInput, _EXAMPLE),
+    responses={201: {"model": LibraryListBody, "description": "The library is new."}},
+)
+def put_library(
+    service: ServiceDep, actor: ActorDep, name: LibraryName, body: JsonDep, response: Response
+) -> LibraryListBody:
+    """Create a library (201), or replace the taxonomy of one that is there (200): groups of its references follow.
+
+    `curl -X PUT -H 'Content-Type: application/json' -d '{"organs": {"femur": "fetal limb"}}'
+    http://127.0.0.1:8000/libraries/fetal`
+    """
+    taxonomy = TaxonomyInput.parse(body).taxonomy()
+    if service.editor.put_library(name, taxonomy, by=actor):
+        response.status_code = 201
+    counts = service.catalogue.embeddings.counts(name)
+    return library_list_body(service.catalogue.library(name), counts, service.batcher.digests)
+
+
+@router.delete("/libraries/{name:path}")
+def delete_library(
+    service: ServiceDep,
+    actor: ActorDep,
+    name: LibraryName,
+    confirm: Annotated[str | None, Query(description="The name of the library once more.")] = None,
+) -> DeletedLibraryBody:
+    """Delete a library with all its references. There is no way back but a backup.
+
+    `curl -X DELETE 'http://127.0.0.1:8000/libraries/fetal?confirm=fetal'`
+    """
+    deleted = service.editor.delete_library(name, confirm=confirm, by=actor)
+    return DeletedLibraryBody(name=name, references=deleted.references, remains=list(deleted.remains))
 
 
 @router.get("/encoders")
