@@ -85,6 +85,7 @@ def evaluate(
         pixels=folder is not None,
         example=example,
         controls=_controls(opened, controls) if controls else None,
+        partial=folder,
         command=" ".join(["sonoseek", *sys.argv[1:]]),
     )
     report = run(opened.catalogue, opened.weights, library, options, _Bars())
@@ -154,12 +155,14 @@ def _adopt(catalogue: "Catalogue", report: "Report") -> None:
 def _write(catalogue: "Catalogue", report: "Report", folder: Path, *, images: bool) -> None:
     from app.evaluation.frame_audit import stored_pixels
     from app.evaluation.page import render_page
+    from app.evaluation.partial import forget_partial
     from app.evaluation.report_files import write_report
 
     def frame(row: int) -> "Pixels | None":
         return stored_pixels(catalogue, report.ground.references[row]) if images else None
 
     write_report(report, folder, render_page(report, frame))
+    forget_partial(folder)
 
 
 def _make_folder(folder: Path | None) -> None:

@@ -24,7 +24,9 @@ from app.evaluation.left_out import without_labels
 from app.evaluation.one_query import Gallery, choose_example, figures_2_to_4, table_9, table_10
 from app.evaluation.overlap import overlap_warnings, overlaps_of
 from app.evaluation.paper_tables import PaperFigures, label_tables, paper_figures, query_table
+from app.evaluation.partial import Partial
 from app.evaluation.patient_report import (
+    ContestantReport,
     PatientFigures,
     Rankings,
     Settings,
@@ -69,7 +71,11 @@ class Controls:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to evaluate. ``left_out`` are organs that no fine-organ figure shall be about."""
+    """What to evaluate.
+
+    ``left_out`` are organs that no fine-organ figure shall be about; in ``partial`` finished encoders are kept, so that
+    an interrupted evaluation can go on.
+    """
 
     encoders: Sequence[str]
     settings: Settings = field(default_factory=Settings)
@@ -79,6 +85,7 @@ class Options:
     pixels: bool = True
     example: str | None = None
     controls: Controls | None = None
+    partial: Path | None = None
     command: str = ""
 
 
@@ -113,8 +120,7 @@ def evaluate(
             ground = without_labels(ground, "organ", options.left_out)
     check_patients(ground, settings.protocol, settings.patients)
     kinds, skipped = evaluable_kinds(ground, options.kinds)
-    rankings = _rank(ground, contestants, kinds, settings, progress, clock)
-    figures = _judge(ground, contestants, rankings, (tuple(kinds), skipped), settings, progress, clock)
+    rankings, figures = _judge(ground, contestants, kinds, skipped, options, progress, clock)
     overlaps = overlaps_of(catalogue, weights, ground, contestants)
     papers = [one[Protocol.PAPER][kind] for kind in kinds for one in rankings]
     cut = Cut.of(ground, settings.min_images)
@@ -154,41 +160,42 @@ def _shortcuts(
         return shortcut_controls(ground, contestants[0], encoders, kinds, sources, options.settings, progress=advance)
 
 
-def _rank(
-    ground: Ground,
-    contestants: Sequence[Contestant],
-    kinds: Sequence[str],
-    settings: Settings,
-    progress: Progress,
-    clock: _Clock,
-) -> list[Rankings]:
-    rankings = []
-    for one in contestants:
-        with (
-            clock.time("rank"),
-            progress.stage(f"ranking, {one.name}", queries_to_ask(ground, kinds, settings)) as advance,
-        ):
-            rankings.append(rank_contestant(ground, one, kinds, settings, progress=advance))
-    return rankings
-
-
 def _judge(
     ground: Ground,
     contestants: Sequence[Contestant],
-    rankings: Sequence[Rankings],
-    kinds: tuple[tuple[str, ...], dict[str, str]],
-    settings: Settings,
+    kinds: Sequence[str],
+    skipped: dict[str, str],
+    options: Options,
     progress: Progress,
     clock: _Clock,
-) -> PatientFigures:
-    reports = []
-    with clock.time("judge"), progress.stage("intervals and checks", len(contestants) + 1) as advance:
-        for one, ranked in zip(contestants, rankings, strict=True):
-            reports.append(contestant_report(ground, one, ranked, settings))
-            advance(1)
+) -> tuple[list[Rankings], PatientFigures]:
+    """Rankings and figures of each contestant, those that an interrupted run had finished from there."""
+    settings, partial = options.settings, Partial(options.partial, ground, kinds, options.settings)
+    rankings: list[Rankings] = []
+    reports: list[ContestantReport] = []
+    for one in contestants:
+        found = partial.load(one)
+        if found is None:
+            found = _judge_one(ground, one, kinds, settings, progress, clock)
+            partial.save(one, *found)
+        rankings.append(found[0])
+        reports.append(found[1])
+    with clock.time("judge"), progress.stage("differences", 1) as advance:
         differences = compare(ground, contestants, rankings, settings)
         advance(1)
-    return PatientFigures(settings, kinds[0], kinds[1], tuple(reports), tuple(differences))
+    return rankings, PatientFigures(settings, tuple(kinds), skipped, tuple(reports), tuple(differences))
+
+
+def _judge_one(
+    ground: Ground, one: Contestant, kinds: Sequence[str], settings: Settings, progress: Progress, clock: _Clock
+) -> tuple[Rankings, ContestantReport]:
+    asked = queries_to_ask(ground, kinds, settings)
+    with clock.time("rank"), progress.stage(f"ranking, {one.name}", asked) as advance:
+        ranked = rank_contestant(ground, one, kinds, settings, progress=advance)
+    with clock.time("judge"), progress.stage(f"intervals and checks, {one.name}", 1) as advance:
+        report = contestant_report(ground, one, ranked, settings)
+        advance(1)
+    return ranked, report
 
 
 def _paper(ground: Ground, papers: Sequence[Ranked], cut: Cut) -> dict[str, dict[str, PaperFigures]]:
