@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +16,11 @@ from app.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from app.domain import Pixels
+    from app.encoders.base import Encoder
+    from app.evaluation.controls import Sources
+    from app.evaluation.ground import Ground
+    from app.evaluation.natural import OpenEncoder
     from app.evaluation.report import Report
-    from app.evaluation.run import Controls
     from app.library.catalogue import Catalogue
     from app.wiring import Library
 
@@ -84,7 +87,8 @@ def evaluate(
         search_bench=search_bench,
         pixels=folder is not None,
         example=example,
-        controls=_controls(opened, controls) if controls else None,
+        controls=_sources(opened, controls) if controls else None,
+        encoder=_opener(opened),
         partial=folder,
         command=" ".join(["sonoseek", *sys.argv[1:]]),
     )
@@ -105,28 +109,34 @@ def evaluate(
         out.print(f"report: {folder / 'report.html'}")
 
 
-def _controls(opened: "Library", wanted: str) -> "Controls":
-    """Where the pictures of the controls come from, and how the encoders are opened."""
-    from app.encoders.device import choose_placement
-    from app.encoders.registry import open_encoder
+def _sources(opened: "Library", wanted: str) -> "Callable[[Ground], Sources]":
+    """Where the pictures of the controls come from."""
     from app.evaluation.control_sources import manifest_sources, stored_sources
-    from app.evaluation.run import Controls
     from app.images.reader import ReadLimits
     from app.library.manifest import read_manifest
 
-    settings = opened.settings.encoders
-    placement = choose_placement(settings.device, settings.precision, settings.threads)
     if wanted == "frames":
-        sources = partial(stored_sources, opened.catalogue)
-    else:
-        path = Path(wanted)
-        if not path.is_file():
-            raise typer.BadParameter("--controls is the path of a manifest, or frames")
-        manifest = read_manifest(path)
-        sources = partial(
-            manifest_sources, opened.catalogue, manifest=manifest, keyer=opened.keyer, limits=ReadLimits()
-        )
-    return Controls(sources, lambda name: open_encoder(name, opened.weights, placement))
+        return partial(stored_sources, opened.catalogue)
+    path = Path(wanted)
+    if not path.is_file():
+        raise typer.BadParameter("--controls is the path of a manifest, or frames")
+    manifest = read_manifest(path)
+    return partial(manifest_sources, opened.catalogue, manifest=manifest, keyer=opened.keyer, limits=ReadLimits())
+
+
+def _opener(opened: "Library") -> "OpenEncoder":
+    """Opens an encoder, once."""
+    from app.encoders.device import choose_placement
+    from app.encoders.registry import open_encoder
+
+    settings = opened.settings.encoders
+
+    @cache
+    def opener(name: str) -> "Encoder":
+        placement = choose_placement(settings.device, settings.precision, settings.threads)
+        return open_encoder(name, opened.weights, placement)
+
+    return opener
 
 
 class _Bars:

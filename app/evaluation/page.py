@@ -177,7 +177,10 @@ def _common_drawings(report: Report) -> list[Drawing]:
     if telling is not None and report.contestants:
         main, seed = report.figures.settings.protocol, report.figures.settings.seed
         pairs = zip(report.contestants, report.rankings, strict=True)
-        found = [pair_distances(report.ground, one, ranked[main][telling], seed=seed) for one, ranked in pairs]
+        found = [
+            pair_distances(report.ground, one, ranked[main][telling], report.natural.get(one.name), seed=seed)
+            for one, ranked in pairs
+        ]
         drawings.append(plots.distances(telling, found))
     return drawings
 

@@ -182,19 +182,21 @@ def distances(kind: str, found: Sequence[PairDistances]) -> Drawing:
                 ("same label", one.same, COLOURS[0], "-"),
                 ("other label", one.other, COLOURS[1], "--"),
                 ("the ten nearest", one.nearest, "#1b1f24", ":"),
+                ("photographs", one.natural, COLOURS[2], "-."),
             ):
                 if counts.sum():
                     heights = counts / counts.sum()
                     axes.stairs(heights, EDGES, color=colour, linestyle=style, linewidth=1.4, label=name)
             axes.set(title=f"{shortened(one.contestant)}: {one.wrong:.1%} of pairs in the wrong order", yticks=())
             axes.set_xlim(*one.limits)
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
         axes.set_xlabel("Euclidean distance of unit vectors (0 to 2)")
         return Drawing(
             "distances",
             f"{titled(kind)}: distances of pairs with the same and with another label",
             f"Pairs of {found[0].queries} queries and all that they may see. Wrong order: a pair that shares no label "
-            "is nearer than one that does (50 % = no better than chance). Each line has the same area.",
+            "is nearer than one that does (50 % = no better than chance). Photographs: scikit-image's, no scans at "
+            "all. Each line has the same area.",
             alt,
             as_svg(figure, "distances", alt),
         )

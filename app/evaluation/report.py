@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.domain import Vectors
 from app.evaluation.controls import ControlFigures
 from app.evaluation.ground import Contestant, Ground
 from app.evaluation.one_query import Gallery
@@ -29,7 +30,7 @@ class Report:
 
     ``summary`` are the sentences on top, ``warnings`` what must be read before them. ``rankings`` are by contestant
     in the order of ``figures``; ``contestants`` hold the vectors from which the page draws its map and distances;
-    ``controls`` are empty where they were not asked for.
+    ``controls`` are empty where they were not asked for, ``natural`` are vectors of photographs by contestant.
     ``times`` (seconds by stage) and ``made_at`` are all that differs between two runs.
     """
 
@@ -48,6 +49,7 @@ class Report:
     made_at: str
     contestants: Sequence[Contestant] = ()
     controls: Sequence[ControlFigures] = ()
+    natural: Mapping[str, Vectors] = field(default_factory=dict)
 
     @property
     def tables(self) -> list[Table]:

@@ -127,12 +127,17 @@ def choose_pixel_set(
 
 
 def natural_pictures(perceive: Perceive | None = None) -> list[Picture]:
-    """Photographs that come with scikit-image, read from its wheel; raises Misconfigured ``extra_missing``."""
-    frames = [Frame(pixels, _facts(pixels)) for pixels in map(_natural, NATURAL)]
+    """Photographs that come with scikit-image; raises Misconfigured ``extra_missing``."""
+    frames = natural_frames()
     return [
         Picture(name, Role.NATURAL, _perceived(ScoreInput.of(frame.pixels), frame, perceive))
         for name, frame in zip(NATURAL, frames, strict=True)
     ]
+
+
+def natural_frames() -> list[Frame]:
+    """Photographs that come with scikit-image, read from its wheel; raises Misconfigured ``extra_missing``."""
+    return [Frame(pixels, _facts(pixels)) for pixels in map(_natural, NATURAL)]
 
 
 def name_of(ground: Ground, row: int) -> str:

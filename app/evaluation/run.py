@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.encoders.base import Encoder
 from app.encoders.weights import WeightStore
 from app.errors import BadInput
 from app.evaluation.baselines import is_baseline, load_entrants, pictures_to_read
@@ -21,6 +20,7 @@ from app.evaluation.controls import ControlFigures, Sources, shortcut_controls, 
 from app.evaluation.ground import Contestant, Ground
 from app.evaluation.label_match import Cut
 from app.evaluation.left_out import without_labels
+from app.evaluation.natural import OpenEncoder, natural_vectors
 from app.evaluation.one_query import Gallery, choose_example, figures_2_to_4, table_9, table_10
 from app.evaluation.overlap import overlap_warnings, overlaps_of
 from app.evaluation.paper_tables import PaperFigures, label_tables, paper_figures, query_table
@@ -62,19 +62,12 @@ class _Silent:
 
 
 @dataclass(frozen=True, slots=True)
-class Controls:
-    """Shortcut controls: where pictures come from, and how encoders are opened to embed them."""
-
-    sources: Callable[[Ground], Sources]
-    encoder: Callable[[str], Encoder]
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
     """What to evaluate.
 
-    ``left_out`` are organs that no fine-organ figure shall be about; in ``partial`` finished encoders are kept, so that
-    an interrupted evaluation can go on.
+    ``encoder`` opens encoders that embed pictures anew: photographs, and those of the shortcut ``controls``, whose
+    pictures come from there. ``left_out`` are organs that no fine-organ figure shall be about; in ``partial`` finished
+    encoders are kept, so that an interrupted evaluation can go on.
     """
 
     encoders: Sequence[str]
@@ -84,7 +77,8 @@ class Options:
     search_bench: Path | None = None
     pixels: bool = True
     example: str | None = None
-    controls: Controls | None = None
+    controls: Callable[[Ground], Sources] | None = None
+    encoder: OpenEncoder | None = None
     partial: Path | None = None
     command: str = ""
 
@@ -144,6 +138,7 @@ def evaluate(
         provenance=_provenance(ground, contestants, options),
         times=clock.seconds,
         controls=controls,
+        natural=natural_vectors(contestants, options.encoder) if options.pixels else {},
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         contestants=contestants,
     )
@@ -152,10 +147,10 @@ def evaluate(
 def _shortcuts(
     ground: Ground, contestants: Sequence[Contestant], kinds: Sequence[str], options: Options, progress: Progress
 ) -> list[ControlFigures]:
-    if options.controls is None:
+    if options.controls is None or options.encoder is None:
         return []
-    sources = options.controls.sources(ground)
-    encoders = {one.name: options.controls.encoder(one.name) for one in contestants if not is_baseline(one)}
+    sources = options.controls(ground)
+    encoders = {one.name: options.encoder(one.name) for one in contestants if not is_baseline(one)}
     with progress.stage("shortcut controls", steps_of(ground, sources)) as advance:
         return shortcut_controls(ground, contestants[0], encoders, kinds, sources, options.settings, progress=advance)
 

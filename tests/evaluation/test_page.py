@@ -4,13 +4,20 @@ import re
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from app.config import Settings as ServiceSettings
-from app.errors import Misconfigured
+from app.encoders.device import choose_placement
+from app.encoders.registry import open_encoder
+from app.errors import Misconfigured, NotFound
+from app.evaluation.baselines import load_entrants
 from app.evaluation.frame_audit import stored_pixels
+from app.evaluation.natural import natural_vectors
 from app.evaluation.page import render_page
+from app.evaluation.pair_distances import EDGES, pair_distances
 from app.evaluation.patient_report import Settings
+from app.evaluation.protocol import Protocol, rank_all
 from app.evaluation.run import Options, evaluate
 from app.search.editor import LabelEdit
 from app.search.recorder import LOCAL
@@ -154,3 +161,28 @@ def test_without_the_extra_the_page_says_what_to_install(report, monkeypatch):
         render_page(report, lambda _row: None)
     assert caught.value.code == "extra_missing"
     assert "sonoseek[evaluation]" in caught.value.hint
+
+
+def test_photographs_are_far_from_scans(library):
+    ground, contestants = load_entrants(library.catalogue, "demo", ["resnet-us", "pixels-32"])
+    natural = natural_vectors(contestants, lambda _name: open_default(library))
+    assert set(natural) == {"resnet-us", "pixels-32"}
+    ranked = rank_all(ground, contestants[0], "organ", Protocol.PATIENT)
+    found = pair_distances(ground, contestants[0], ranked, natural["resnet-us"])
+    centres = (EDGES[:-1] + EDGES[1:]) / 2
+    assert found.natural.sum() == len(natural["resnet-us"]) * found.queries
+    assert np.average(centres, weights=found.natural) > np.average(centres, weights=found.nearest)
+
+
+def test_encoders_that_are_not_here_have_no_photographs(library):
+    _, contestants = load_entrants(library.catalogue, "demo", ["resnet-us"])
+    assert natural_vectors(contestants, None) == {}
+
+    def missing(_name):
+        raise NotFound("unknown_encoder", "there is none", hint="none")
+
+    assert natural_vectors(contestants, missing) == {}
+
+
+def open_default(library):
+    return open_encoder("resnet-us", library.weights, choose_placement("cpu", threads=1))
