@@ -14,14 +14,17 @@ from app.evaluation.tables import Cell, Table
 from app.version import PURPOSE
 
 SCHEMA = "sonoseek-report/1"
+SCHEMA_FILE = Path(__file__).parent / "report.schema.json"
+"""Made by report_schema.py; it lies beside every report."""
 
 
 def write_report(report: Report, folder: Path, page: str | None) -> None:
-    """Write ``report.json``, ``report.md``, ``tables/*.csv``, ``queries.csv``, and ``report.html`` if there is one."""
+    """Write ``report.json`` with its schema, ``report.md``, ``tables/*.csv``, ``queries.csv``, and the page if any."""
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report_json(report), indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    (folder / SCHEMA_FILE.name).write_bytes(SCHEMA_FILE.read_bytes())
     (folder / "report.md").write_text(markdown(report), encoding="utf-8")
     for table in report.tables:
         _write_csv(tables / f"{table.key}.csv", table)
@@ -47,6 +50,7 @@ def report_json(report: Report) -> dict[str, Any]:
             **{name: _plain(getattr(one, name)) for name in checks},
         }
     return {
+        "$schema": SCHEMA_FILE.name,
         "schema": SCHEMA,
         "purpose": PURPOSE,
         "made_at": report.made_at,
