@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 from app.evaluation.ground import Contestant, Ground
 from app.evaluation.patient_report import ContestantReport, Rankings, Settings
 from app.evaluation.protocol import Protocol, Ranked
-from app.version import VERSION
+from app.evaluation.state import digest_of, state_of_code, state_of_ground, state_of_vectors
 
 FOLDER = ".partial"
-_FORMAT = 1
 _ARRAYS = ("queries", "gallery", "neighbours", "distances", "visible")
 
 
 class Partial:
     """Keeps finished encoders in a folder of their own beside the report; without a folder it keeps nothing.
 
-    What was made of another state of the library, by other settings or by another version of SonoSeek is not used.
+    What was made of other labels, vectors or settings, or by other code, is not used. A folder that cannot be written
+    keeps nothing either: an evaluation does not end by it.
     """
 
     def __init__(self, folder: Path | None, ground: Ground, kinds: Sequence[str], settings: Settings) -> None:
         self._folder = None if folder is None else folder / FOLDER
-        said = [_FORMAT, VERSION, ground.info.uid, ground.info.version, len(ground), list(kinds), repr(settings)]
-        annotated = [int(ground.annotated(kind).sum()) for kind in kinds]  # an organ may have been left out
-        self._key = hashlib.sha256(json.dumps([said, annotated]).encode()).hexdigest()
+        self._rests_on = (state_of_ground(ground), repr((list(kinds), settings)), state_of_code())
 
     def load(self, contestant: Contestant) -> tuple[Rankings, ContestantReport] | None:
         """The rankings and figures of a contestant, if an earlier run has finished them."""
@@ -42,27 +39,28 @@ class Partial:
             return None
         path = self._path(contestant)
         try:
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            # NumPy leaves a file open that it finds to be no archive.
+            with path.with_suffix(".npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 rankings = _rankings(contestant.name, dict(arrays))
             return rankings, _figures().validate_json(path.with_suffix(".json").read_bytes())
-        except (OSError, ValueError, KeyError, BadZipFile, ValidationError):  # none, or cut off while it was written
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # none, or cut off while it was written
             return None
 
     def save(self, contestant: Contestant, rankings: Rankings, report: ContestantReport) -> None:
         """Keep what has been finished."""
         if self._folder is None:
             return
-        self._folder.mkdir(exist_ok=True)
         path = self._path(contestant)
-        np.savez(path.with_suffix(".npz"), allow_pickle=False, **_arrays(rankings))
-        finished = path.with_suffix(".tmp")
-        finished.write_bytes(_figures().dump_json(report))
-        finished.replace(path.with_suffix(".json"))  # last: what has no figures is not finished
+        with suppress(OSError):
+            self._folder.mkdir(exist_ok=True)
+            np.savez(path.with_suffix(".npz"), allow_pickle=False, **_arrays(rankings))
+            finished = path.with_suffix(".tmp")
+            finished.write_bytes(_figures().dump_json(report))
+            finished.replace(path.with_suffix(".json"))  # last: what has no figures is not finished
 
     def _path(self, contestant: Contestant) -> Path:
         assert self._folder is not None
-        which = hashlib.sha256(f"{self._key} {contestant.name} {contestant.digest}".encode()).hexdigest()
-        return self._folder / which[:32]
+        return self._folder / digest_of(*self._rests_on, state_of_vectors(contestant))
 
 
 def forget_partial(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import time
 import typing
@@ -39,6 +38,7 @@ from app.evaluation.patient_tables import patient_tables
 from app.evaluation.protocol import KINDS, Protocol, Ranked, check_patients, evaluable_kinds
 from app.evaluation.report import Report, Section
 from app.evaluation.served_tables import tables_4_and_5
+from app.evaluation.state import version_of
 from app.evaluation.summary import summarise
 from app.evaluation.tables import Table
 from app.library.catalogue import Catalogue
@@ -265,12 +265,5 @@ def _provenance(ground: Ground, contestants: Sequence[Contestant], options: Opti
         "Python": platform.python_version(),
     }
     facts |= {one.name: one.digest for one in contestants}
-    facts |= {name: version for name in _PACKAGES if (version := _version(name))}
+    facts |= {name: version for name in _PACKAGES if (version := version_of(name))}
     return facts | ({"command": options.command} if options.command else {})
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

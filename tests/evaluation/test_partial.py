@@ -2,9 +2,11 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+from judged_ground import judged_ground, unit
 
 from app.config import Settings as ServiceSettings
 from app.evaluation.baselines import load_entrants
@@ -41,8 +43,10 @@ def library(demo_data):
     return open_library(ServiceSettings(data=demo_data))
 
 
-def evaluated(library, folder, stages, settings=QUICK):
-    options = Options(["resnet-us", "pixels-32"], settings=settings, kinds=KINDS, pixels=False, partial=folder)
+def evaluated(library, folder, stages, settings=QUICK, **changes):
+    options = Options(
+        ["resnet-us", "pixels-32"], settings=settings, kinds=KINDS, pixels=False, partial=folder, **changes
+    )
     return evaluate(library.catalogue, library.weights, "demo", options, stages)
 
 
@@ -78,6 +82,17 @@ def test_what_other_settings_gave_is_not_used(library, tmp_path):
         assert Partial(tmp_path, ground, KINDS, QUICK).load(one) is not None
 
 
+def test_what_other_organs_gave_is_not_used(library, tmp_path):
+    """Two organs of as many images each: whichever is left out, as many images are annotated."""
+    ground, _ = load_entrants(library.catalogue, "demo", ["pixels-32"])
+    sizes = {organ: len(rows) for organ, rows in ground.carriers("organ").items()}
+    first, second = next((a, b) for a, b in combinations(sizes, 2) if sizes[a] == sizes[b])
+    evaluated(library, tmp_path, Stages(), left_out=[first])
+    again = evaluated(library, tmp_path, Stages(), left_out=[second])
+    classes = report_json(again)["encoders"]["pixels-32"]["patient"]["organ"]["classes"]
+    assert second not in {one["label"] for one in classes}
+
+
 def test_what_was_cut_off_is_done_again(library, tmp_path):
     evaluated(library, tmp_path, Stages())
     for path in (tmp_path / FOLDER).iterdir():
@@ -100,3 +115,35 @@ def test_figures_come_back_bit_by_bit(library, tmp_path):
         for kind, ranked in by_kind.items():
             np.testing.assert_array_equal(loaded[0][protocol][kind].distances, ranked.distances)
             np.testing.assert_array_equal(loaded[0][protocol][kind].neighbours, ranked.neighbours)
+
+
+def kept(folder, settings=QUICK, **changes):
+    """Whether a small ground's contestant is found; it is kept for the next time."""
+    ground, contestant = judged_ground(["femur", "head"] * 10, **changes)
+    partial = Partial(folder, ground, ["organ"], settings)
+    if partial.load(contestant) is not None:
+        return True
+    rankings = rank_contestant(ground, contestant, ["organ"], settings)
+    partial.save(contestant, rankings, contestant_report(ground, contestant, rankings, settings))
+    return False
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"vectors": unit(np.random.default_rng(1).normal(size=(20, 8)))},
+        {"patients": ["one", "two", "three", "four"] * 5},
+        {"devices": ["new", "old"] * 10},
+        {"fingerprints": ["0" * 16] * 20},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_another_state_of_the_same_version_gave_is_not_used(tmp_path, changes):
+    """A library that came back from a backup counts its versions on from there: one number, two states."""
+    assert [kept(tmp_path), kept(tmp_path)] == [False, True]
+    assert not kept(tmp_path, **changes)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path):
+    (tmp_path / FOLDER).touch()
+    assert [kept(tmp_path), kept(tmp_path)] == [False, False]
