@@ -137,9 +137,9 @@ def list_libraries(context: typer.Context, as_json: Json = False) -> None:
 @libraries.command("delete")
 def delete_library(
     name: LibraryName,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name once more.")] = False,
 ) -> None:
-    """Delete a library with all its references."""
+    """Delete a library with all its references; its name is asked for once more. Only a backup brings it back."""
     from app.search.recorder import LOCAL
     from app.wiring import open_library
 

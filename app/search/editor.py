@@ -166,7 +166,7 @@ def _unknown_digest(known: Mapping[str, tuple[str, int]], count: int) -> NotFoun
 
 
 def _check_confirmed(name: str, confirm: str | None) -> None:
-    hint = f"add confirm={name} to delete the library and every reference of it"
+    hint = f"confirm={name} in the address, or {name} where the command line asks, deletes it with all its references"
     if confirm is None:
         raise BadInput("confirm_needed", "deleting a library asks for its name once more", hint=hint)
     if confirm != name:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -415,6 +416,17 @@ def test_without_the_key_the_page_says_what_to_do(open_page: OpenPage, locked_se
     expect(page.get_by_role("alert")).to_contain_text("What you can do: reload this page")
 
 
+def test_an_image_that_is_chosen_before_the_page_is_complete_waits_for_it(
+    open_page: OpenPage, context: BrowserContext, server: str, query_file: Path
+) -> None:
+    context.route("**/version", lambda route: (time.sleep(1), route.continue_()))
+    page = open_page(server)
+    page.set_input_files("#file", query_file)
+    expect(page.locator("#query-caption")).to_have_text("Your image as it was searched")
+    expect(page.locator("#add-image")).to_be_visible()
+    expect(page.locator("#library-only")).to_contain_text("Library: demo")
+
+
 def test_of_several_libraries_none_is_searched_until_it_is_chosen(
     open_page: OpenPage, locked_server: str, query_file: Path
 ) -> None:
@@ -526,7 +538,9 @@ def test_a_label_is_corrected_by_keyboard(open_page: OpenPage, own_server: str, 
     expect(page.locator("#reference-labels")).to_contain_text("Findings: one, two")
 
 
-def test_an_unlabelled_image_takes_the_label_of_most(open_page: OpenPage, own_server: str, query_file: Path) -> None:
+def test_an_unlabelled_image_takes_the_label_of_most(
+    open_page: OpenPage, own_server: str, query_file: Path, phantoms: Path
+) -> None:
     page = open_page(own_server)
     choose(page, query_file)
     button = page.locator("#add-image")
@@ -541,6 +555,12 @@ def test_an_unlabelled_image_takes_the_label_of_most(open_page: OpenPage, own_se
     request = sent_to(page, "/libraries/demo/references", lambda: page.click("#label-save"))
     assert "P-of-the-page" not in request.url
     expect(page.locator("#query-notes")).to_contain_text("This image is in the library itself")
+    count = len(manifest_rows(phantoms))
+    expect(page.locator("#library-only")).to_have_text(f"Library: demo, {count + 1} images")
+    gone = page.locator("#gallery a").last.get_attribute("href").removeprefix("#reference=")
+    page.evaluate("id => fetch(`/references/${id}`, { method: 'DELETE' })", gone)
+    page.click("#search")
+    expect(page.locator("#library-only")).to_have_text(f"Library: demo, {count} images")
     page.click("#open-own")
     expect(page.locator("#reference-labels")).to_contain_text(f"Library label: {found[1]}")
 

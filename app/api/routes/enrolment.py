@@ -76,7 +76,7 @@ def add_references(
     if len(rows) != len(upload.repeated):
         raise BadInput(
             "batch_mismatch",
-            f"there are {len(upload.repeated)} parts named images and {len(rows)} descriptions in references",
+            f"parts named images: {len(upload.repeated)}; descriptions in references: {len(rows)}",
             hint="send one description for each image, in the same order",
         )
     pairs = zip(upload.repeated, rows, strict=True)

@@ -136,7 +136,6 @@ async function addImage(answer, said, job) {
   form.append("image", state.file, "image"); // a file's own name may be a patient's
   form.append("labels", JSON.stringify(description));
   await ask(`/libraries/${encodeURIComponent(answer.library.name)}/references`, { job, form });
-  showLibraries(await askJson("/libraries", { job })); // one image more
 }
 
 // The organ that more than half of the neighbours carry, and how many do. Among filtered ones that would say nothing.

@@ -29,12 +29,14 @@ const state = {
   region: null, // [x0, y0, x1, y1] chosen by the user, null: the service finds it
   size: null, // [width, height] of the picture before cropping
   corner: null, // where a box begins while it is drawn
+  opening: null, // promise of the page's first job
   job: null, // AbortController of what runs
   patientSearched: false,
   searchedPatient: "", // whom the last search by `file` left out
   shown: null, // {reference, answer} of the library image that is shown
   trail: [], // the views behind and with the present one: {id, title}, id null for the image
   references: new Map(), // id and filters -> {reference, answer}
+  versions: new Map(), // name of a library -> the version whose size is shown
   pictures: new Map(), // path -> promise of a blob URL
   queryUrl: null,
   stageUrl: null,
@@ -53,7 +55,7 @@ function start() {
   $("forget-key").addEventListener("click", forgetKey);
   window.addEventListener("hashchange", followFragment);
   showKeyState();
-  attempt("Loading", openPage);
+  state.opening = attempt("Loading", openPage);
 }
 
 async function openPage(job) {
@@ -332,7 +334,8 @@ function replaceUrl(old, url) {
 
 // Searching
 
-function search() {
+async function search() {
+  await state.opening; // whoever is quick must not cut off what tells which libraries there are, and whether they change
   if (libraryIsOpen()) return askForLibrary();
   location.hash && history.pushState(null, "", location.pathname);
   return attempt("Searching", async (job) => {
@@ -426,7 +429,7 @@ function showQueryAnswer() {
   if (query.frame !== null) $("frame").value = query.frame;
   showEdges(state.region ?? query.region ?? [0, 0, query.width, query.height]);
   showAdding(state.answer);
-  showResults(state.answer, "look most like your image");
+  showResults(state.answer, "your image");
 }
 
 function queryFacts(query) {
@@ -464,9 +467,10 @@ function element(tag, text, className = "") {
 
 // The results: a gallery and what its labels have in common
 
-function showResults(answer, verb) {
+function showResults(answer, shown) {
   const count = answer.neighbours.length;
-  const title = count ? `${count} library images that ${verb}` : "No library image can be shown";
+  const verb = count === 1 ? "looks" : "look";
+  const title = count ? `${counted(count, "library image")} that ${verb} most like ${shown}` : "No library image can be shown";
   $("results").hidden = false;
   $("welcome").hidden = true;
   $("results-title").textContent = title;
@@ -476,6 +480,7 @@ function showResults(answer, verb) {
   showEvidence(answer.evidence, count);
   showNotes($("unavailable"), Object.entries(answer.unavailable).map(([name, why]) => `${scoreName(name)}: ${why}`));
   $("source").textContent = sourceLine(answer);
+  showSize(answer.library);
   say(`${title}.`);
 }
 
@@ -486,7 +491,7 @@ function resultsNote({ patient_excluded }) {
 
 function sourceLine({ library, encoder, index, timings_ms }) {
   const time = timings_ms.total === undefined ? "" : ` in ${Math.round(timings_ms.total)} ms`;
-  return `Library ${library.name}, version ${library.version}, ${library.size} images; encoder ${encoder.name}, engine ${index.engine}${time}.`;
+  return `Library ${library.name}, version ${library.version}, ${counted(library.size, "image")}; encoder ${encoder.name}, engine ${index.engine}${time}.`;
 }
 
 function neighbourCard(neighbour, library) {
@@ -593,7 +598,7 @@ function evidenceItem({ label, found, expected, patients, low_support }, count) 
   item.querySelector(".bar-found").style.width = share(found, count);
   item.querySelector(".bar-chance").style.left = share(Math.min(expected, count), count);
   const notes = [];
-  if (patients < found) notes.push(`from ${patients} ${patients === 1 ? "patient" : "patients"}`);
+  if (patients < found) notes.push(`from ${counted(patients, "patient")}`);
   if (low_support) notes.push("fewer than 20 in the library");
   item.querySelector(".hint").textContent = notes.join("; ");
   return item;
@@ -610,7 +615,8 @@ function referenceInFragment() {
   return UUID.test(id) ? id : null;
 }
 
-function followFragment() {
+async function followFragment() {
+  await state.opening;
   const id = referenceInFragment();
   if (id) attempt("Searching", (job) => showReference(id, job));
   else if (!location.hash) returnToImage();
@@ -635,7 +641,7 @@ async function showReference(id, job) {
   stepTo(id, titleOf(found.reference));
   showReferencePanel(found.reference);
   showReferenceEditing(found.reference, found.answer);
-  showResults(found.answer, "look most like this one");
+  showResults(found.answer, "this one");
   $("reference-title").focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -787,16 +793,27 @@ function drawBox() {
 // The libraries
 
 function showLibraries(libraries) {
-  const options = libraries.map(({ name, size }) => new Option(`${name} (${size} images)`, name));
+  const options = libraries.map(({ name }) => new Option(name, name));
   if (libraries.length > 1) options.unshift(new Option("Choose a library", ""));
-  const chosen = $("library").value;
   $("library").replaceChildren(...options);
-  if (libraries.some(({ name }) => name === chosen)) $("library").value = chosen;
   $("library-field").hidden = libraries.length < 2;
   $("library-only").hidden = libraries.length !== 1;
-  if (libraries.length === 1) $("library-only").textContent = `Library: ${libraries[0].name}, ${libraries[0].size} images`;
+  libraries.forEach(showSize);
   say("");
   if (libraries.length) return;
   const hint = "enrol images on the server: sonoseek enrol NAME MANIFEST";
   throw new Problem({ code: "no_library", detail: "there is no library yet", hint });
+}
+
+// Every answer tells how large its library is by now; one that was kept may be older than what is shown.
+function showSize({ name, version, size }) {
+  if (version < (state.versions.get(name) ?? 0)) return;
+  state.versions.set(name, version);
+  const option = [...$("library").options].find(({ value }) => value === name);
+  if (option) option.textContent = `${name} (${counted(size, "image")})`;
+  $("library-only").textContent = `Library: ${name}, ${counted(size, "image")}`;
+}
+
+function counted(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
