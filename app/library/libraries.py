@@ -52,15 +52,19 @@ class Libraries:
         with Session(self._engine) as session:
             return Taxonomy(**library_row(session, name).taxonomy)
 
-    def put_library(self, name: str, taxonomy: Taxonomy | None = None) -> None:
-        """Create a library, or replace the taxonomy of one that exists; raises BadInput ``bad_library_name``."""
+    def put_library(self, name: str, taxonomy: Taxonomy | None = None) -> bool:
+        """Create a library, or replace the taxonomy of one that exists; returns whether it is new.
+
+        Raises BadInput ``bad_library_name``.
+        """
         check_library_name(name)
         wanted = None if taxonomy is None else {"organs": dict(taxonomy.organs), "diagnoses": dict(taxonomy.diagnoses)}
         with Session(self._writing) as session, session.begin():
             if created(session, name, wanted or {"organs": {}, "diagnoses": {}}):
-                return
+                return True
             row = locked_library(session, name)
             if wanted is not None and row.taxonomy != wanted:
                 old, row.taxonomy = Taxonomy(**row.taxonomy), wanted
                 row.version += 1
                 regroup(session, row, old, Taxonomy(**wanted))
+        return False

@@ -93,10 +93,10 @@ class Editor:
         with self._recorder.recording(by, "library.put", name, new=True) as attempt:
             check_library_name(name)
             before = self._catalogue.editions().get(name)
-            self._catalogue.put_library(name, taxonomy)
+            is_new = self._catalogue.put_library(name, taxonomy)
             differs = before != self._catalogue.editions().get(name)
-            attempt.outcome = "added" if before is None else "updated" if differs else "unchanged"
-        return before is None
+            attempt.outcome = "added" if is_new else "updated" if differs else "unchanged"
+        return is_new
 
     def delete_library(self, name: str, *, confirm: str | None, by: Actor) -> DeletedLibrary:
         """Delete a library with all its references; ``confirm`` repeats its name."""

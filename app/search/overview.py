@@ -12,6 +12,9 @@ from app.search.groups import PatientGroups
 
 _MOST_GROUPS = 100
 _MOST_IDS = 20
+_ATTEMPTS = 5
+"""How often an overview is read again because somebody changed the library meanwhile."""
+
 _MOST_REFERENCES = 200_000
 """In a larger library near-duplicates are not looked for while a caller waits: that takes seconds."""
 
@@ -53,7 +56,14 @@ class Overviews:
         self._duplicates: dict[str, tuple[Edition, Duplicates]] = {}
 
     def of(self, library: str) -> Overview:
-        """The overview of a library; raises NotFound ``unknown_library``."""
+        """The overview of a library at one version; raises NotFound ``unknown_library``."""
+        for _ in range(_ATTEMPTS):
+            overview = self._read(library)
+            if self._catalogue.library(library) == overview.info:
+                break  # nobody has changed it between the questions
+        return overview
+
+    def _read(self, library: str) -> Overview:
         info = self._catalogue.library(library)
         listing = self._catalogue.listing
         return Overview(

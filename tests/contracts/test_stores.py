@@ -304,3 +304,7 @@ def test_relabelling_sees_the_taxonomy_and_changes_nothing_where_nothing_differs
     assert catalogue.relabel(key, lambda _, taxonomy: (taxonomy.complete(Labels(organ="spine")), {}), actor="key-1")
     assert catalogue.get(key).labels == Labels(organ="spine", organ_group="trunk")
     assert [change.actor for change in catalogue.history(key)] == ["local", "key-1"]
+
+
+def test_of_two_who_put_a_library_one_has_made_it(store):
+    assert [store.open().put_library("fetal"), store.open().put_library("fetal")] == [True, False]
