@@ -17,7 +17,7 @@ from test_openclip import own_tower
 from test_openclip import write as write_openclip
 from test_sam2 import TINY as HIERA
 from test_sam2 import official_tensors
-from tiny_dreamsim import DIM, write_official, write_tiny_manifest
+from tiny_dreamsim import DIM, ENSEMBLE, members_of, write_official, write_tiny_manifest
 
 from app.domain import Frame, ImageFacts
 from app.encoders.adding import add_model
@@ -69,6 +69,13 @@ def make_dreamsim(root):
     return Made(write_official(root / "official"), DIM)
 
 
+def make_dreamsim_patch(root):
+    """The class token and the mean of the patches side by side."""
+    branch = {**ENSEMBLE[0], "shape": {**ENSEMBLE[0]["shape"], "output": "tokens"}}
+    write_tiny_manifest(root / "shipped", "dreamsim-patch", (branch,), 128)
+    return Made(write_official(root / "official", (branch,), members_of((branch,), "dino_vitb16_patch_lora")), 128)
+
+
 def make_huggingface(root):
     config = transformers.Dinov2WithRegistersConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=40, patch_size=8, num_register_tokens=3
@@ -89,6 +96,7 @@ MAKERS = {
     "dinov2": make_dinov2,
     "sam2": make_sam2,
     "dreamsim": make_dreamsim,
+    "dreamsim-patch": make_dreamsim_patch,
     "huggingface": make_huggingface,
     "openclip": make_openclip,
 }
@@ -101,6 +109,7 @@ SNAPSHOTS = {
     "dinov2": [0.0349, -0.0205, 0.2204, 0.0409],
     "sam2": [-0.0137, 0.0843, 0.0245, -0.0158],
     "dreamsim": [0.0805, 0.0650, -0.1140, -0.0047],
+    "dreamsim-patch": [0.0547, 0.0417, -0.1095, -0.0172],
     "huggingface": [-0.0019, -0.0494, -0.1394, -0.0495],
     "openclip": [-0.1341, -0.1243, -0.1491, 0.3018],
 }
