@@ -126,8 +126,8 @@ def list_libraries(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     opened = open_library(current_settings())
-    counts, served = opened.catalogue.embeddings.counts, served_digests(opened.settings.encoders, opened.weights)
-    bodies = [library_list_body(info, counts(info.name), served) for info in opened.catalogue.libraries()]
+    served = served_digests(opened.settings.encoders, opened.weights)
+    bodies = [library_list_body(held, served) for held in opened.catalogue.libraries()]
     if as_json:
         print_json([body.model_dump() for body in bodies])
     else:

@@ -8,12 +8,12 @@ from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Engine, Text, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Engine, Text, bindparam, cast, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Vectors
 from app.library.database import writing
-from app.library.queries import frame_checksums, info_of, library_row, locked_library
+from app.library.queries import frame_checksums, info_of, library_row, locked_library, vector_counts
 from app.library.reference import Edition, LibraryInfo
 from app.library.rows import MANY_LABELS, ONE_LABEL, vector_bytes
 from app.library.tables import EmbeddingRow, LibraryRow, ReferenceRow, RemovalRow
@@ -121,13 +121,7 @@ class Embeddings:
     def counts(self, library: str) -> dict[str, tuple[str, int]]:
         """Digest -> (encoder, number of vectors) of a library."""
         with Session(self._engine) as session:
-            found = session.execute(
-                select(EmbeddingRow.digest, func.min(EmbeddingRow.encoder), func.count())
-                .join(ReferenceRow, ReferenceRow.id == EmbeddingRow.reference_id)
-                .where(ReferenceRow.library_id == library_row(session, library).id)
-                .group_by(EmbeddingRow.digest)
-            )
-            return {digest: (encoder, count) for digest, encoder, count in found}
+            return vector_counts(session, library_row(session, library))
 
     def one(self, key: str, digest: str) -> NDArray[np.float32] | None:
         """The vector (dim,) of a reference under a digest, None where it has none."""

@@ -5,8 +5,8 @@ from sqlalchemy.orm import Session
 
 from app.domain import Taxonomy
 from app.library.database import writing
-from app.library.queries import created, info_of, library_row, locked_library
-from app.library.reference import Edition, LibraryInfo, check_library_name
+from app.library.queries import created, holdings_of, info_of, library_row, locked_library
+from app.library.reference import Edition, Holdings, LibraryInfo, check_library_name
 from app.library.rules import regroup
 from app.library.tables import LibraryRow
 
@@ -27,11 +27,16 @@ class Libraries:
         """Close all connections. SQLite's log then becomes part of its file, which can be copied or mounted alone."""
         self._engine.dispose()
 
-    def libraries(self) -> list[LibraryInfo]:
-        """All libraries by name."""
-        with Session(self._engine) as session:
+    def libraries(self) -> list[Holdings]:
+        """All libraries by name with what they hold, as one transaction sees them."""
+        with Session(self._engine) as session, session.begin():
             rows = session.scalars(select(LibraryRow).order_by(LibraryRow.name)).all()
-            return [info_of(session, row) for row in rows]
+            return [holdings_of(session, row) for row in rows]
+
+    def holdings(self, name: str) -> Holdings:
+        """What one library holds; raises NotFound ``unknown_library``."""
+        with Session(self._engine) as session, session.begin():
+            return holdings_of(session, library_row(session, name))
 
     def library(self, name: str) -> LibraryInfo:
         """One library; raises NotFound ``unknown_library``."""

@@ -8,8 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.library.reference import LibraryInfo
-from app.library.tables import LibraryRow, ReferenceRow, RemovalRow
+from app.library.reference import Holdings, LibraryInfo
+from app.library.tables import EmbeddingRow, LibraryRow, ReferenceRow, RemovalRow
 
 _PARAMETERS = 10_000
 
@@ -137,3 +137,19 @@ def info_of(session: Session, row: LibraryRow) -> LibraryInfo:
     """A library with its size."""
     size = session.scalar(select(func.count()).where(ReferenceRow.library_id == row.id)) or 0
     return LibraryInfo(row.name, row.version, size, row.uid)
+
+
+def holdings_of(session: Session, row: LibraryRow) -> Holdings:
+    """A library with its size and the vectors of each encoder."""
+    return Holdings(info_of(session, row), vector_counts(session, row))
+
+
+def vector_counts(session: Session, row: LibraryRow) -> dict[str, tuple[str, int]]:
+    """Digest -> (encoder, number of vectors) of a library."""
+    found = session.execute(
+        select(EmbeddingRow.digest, func.min(EmbeddingRow.encoder), func.count())
+        .join(ReferenceRow, ReferenceRow.id == EmbeddingRow.reference_id)
+        .where(ReferenceRow.library_id == row.id)
+        .group_by(EmbeddingRow.digest)
+    )
+    return {digest: (encoder, count) for digest, encoder, count in found}

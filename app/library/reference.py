@@ -125,3 +125,11 @@ class LibraryInfo:
     def edition(self) -> Edition:
         """Which state of the library this is."""
         return Edition(self.uid, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """A library at one version with its vectors then: digest -> (encoder, how many)."""
+
+    info: LibraryInfo
+    encoders: Mapping[str, tuple[str, int]]

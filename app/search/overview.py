@@ -7,14 +7,11 @@ import numpy as np
 
 from app.domain import Taxonomy
 from app.library.catalogue import Catalogue
-from app.library.reference import Edition, LibraryInfo
+from app.library.reference import Edition, Holdings, LibraryInfo
 from app.search.groups import PatientGroups
 
 _MOST_GROUPS = 100
 _MOST_IDS = 20
-_ATTEMPTS = 5
-"""How often an overview is read again because somebody changed the library meanwhile."""
-
 _MOST_REFERENCES = 200_000
 """In a larger library near-duplicates are not looked for while a caller waits: that takes seconds."""
 
@@ -38,10 +35,12 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A library with its counts; ``duplicates`` is None where the library is too large to look for them."""
+    """A library with its counts, all of one version.
 
-    info: LibraryInfo
-    encoders: Mapping[str, tuple[str, int]]
+    ``duplicates`` is None where the library is too large to look for them.
+    """
+
+    holdings: Holdings
     taxonomy: Taxonomy
     labels: Mapping[str, Mapping[str, int]]
     unlabelled: int
@@ -56,41 +55,33 @@ class Overviews:
         self._duplicates: dict[str, tuple[Edition, Duplicates]] = {}
 
     def of(self, library: str) -> Overview:
-        """The overview of a library at one version; raises NotFound ``unknown_library``."""
-        for _ in range(_ATTEMPTS):
-            overview = self._read(library)
-            if self._catalogue.library(library) == overview.info:
-                break  # nobody has changed it between the questions
-        return overview
+        """The overview of a library; raises NotFound ``unknown_library``."""
+        with self._catalogue.listing.view(library) as view:
+            holdings = view.holdings()
+            known = self._known_duplicates(holdings.info)
+            is_small = holdings.info.size <= _MOST_REFERENCES
+            prints = view.fingerprints() if known is None and is_small else []
+            taxonomy, labels, unlabelled = view.taxonomy(), view.labels(), view.unlabelled()
+        # Not within the transaction: SQLite could not empty its log for as long.
+        if known is None and is_small:
+            known = _duplicates_among(prints)
+            self._duplicates[library] = (holdings.info.edition, known)
+        return Overview(holdings, taxonomy, labels, unlabelled, known)
 
-    def _read(self, library: str) -> Overview:
-        info = self._catalogue.library(library)
-        listing = self._catalogue.listing
-        return Overview(
-            info=info,
-            encoders=self._catalogue.embeddings.counts(library),
-            taxonomy=self._catalogue.taxonomy(library),
-            labels=listing.counts(library),
-            unlabelled=listing.unlabelled(library),
-            duplicates=self._duplicates_of(info) if info.size <= _MOST_REFERENCES else None,
-        )
+    def _known_duplicates(self, info: LibraryInfo) -> Duplicates | None:
+        edition, duplicates = self._duplicates.get(info.name, (None, None))
+        return duplicates if edition == info.edition else None
 
-    def _duplicates_of(self, info: LibraryInfo) -> Duplicates:
-        known = self._duplicates.get(info.name)
-        if known is None or known[0] != info.edition:
-            known = self._duplicates[info.name] = (info.edition, self._look_for_duplicates(info.name))
-        return known[1]
 
-    def _look_for_duplicates(self, library: str) -> Duplicates:
-        rows = self._catalogue.listing.fingerprints(library)
-        ids = [key for key, _, _ in rows]
-        # Whatever their patients: the same picture under two patients is what somebody should see.
-        groups = PatientGroups.of([None] * len(rows), [fingerprint for _, fingerprint, _ in rows]).numbers
-        numbers, sizes = np.unique(groups, return_counts=True)
-        several = sizes > 1
-        order = np.argsort(-sizes[several], kind="stable")[:_MOST_GROUPS]
-        largest = [
-            DuplicateGroup(int(size), [ids[row] for row in np.flatnonzero(groups == number)[:_MOST_IDS]])
-            for number, size in zip(numbers[several][order], sizes[several][order], strict=True)
-        ]
-        return Duplicates(int(several.sum()), int(sizes[several].sum()), largest)
+def _duplicates_among(prints: Sequence[tuple[str, str]]) -> Duplicates:
+    """Groups among references by id and perceptual hash."""
+    # Whatever their patients: the same picture under two patients is what somebody should see.
+    groups = PatientGroups.of([None] * len(prints), [fingerprint for _, fingerprint in prints]).numbers
+    numbers, sizes = np.unique(groups, return_counts=True)
+    several = sizes > 1
+    order = np.argsort(-sizes[several], kind="stable")[:_MOST_GROUPS]
+    largest = [
+        DuplicateGroup(int(size), [prints[row][0] for row in np.flatnonzero(groups == number)[:_MOST_IDS]])
+        for number, size in zip(numbers[several][order], sizes[several][order], strict=True)
+    ]
+    return Duplicates(int(several.sum()), int(sizes[several].sum()), largest)

@@ -92,10 +92,9 @@ class RemoteIndexes:
     def tidy(self) -> list[str]:
         """Delete this database's collections of libraries, or of vectors, that are no more; returns their names."""
         gone = self._store.drop_orphans({edition.uid for edition in self._catalogue.editions().values()})
-        for info in self._catalogue.libraries():
-            stored = self._catalogue.embeddings.counts(info.name).items()
+        for info, encoders in ((held.info, held.encoders) for held in self._catalogue.libraries()):
             if info.size:  # an empty library has no vectors, and is searched all the same
-                keep = [Place(info.uid, info.name, encoder, digest, 0) for digest, (encoder, _) in stored]
+                keep = [Place(info.uid, info.name, encoder, digest, 0) for digest, (encoder, _) in encoders.items()]
                 gone += self._store.retire(info.uid, keep)
         return gone
 

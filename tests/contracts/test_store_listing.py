@@ -102,7 +102,8 @@ def test_hostile_values_are_found_where_they_are_stored(catalogue):
     for n, text in enumerate(storable):
         for kind in ("organ", "diagnoses", "findings", text):
             assert numbers(catalogue.listing.page("fetal", where=[(kind, text)])) == [n]
-    assert catalogue.listing.counts("fetal")["findings"] == {"other": len(storable), **dict.fromkeys(storable, 1)}
+    with catalogue.listing.view("fetal") as view:
+        assert view.labels()["findings"] == {"other": len(storable), **dict.fromkeys(storable, 1)}
 
 
 def test_an_external_id_finds_its_reference(listing):
@@ -112,7 +113,8 @@ def test_an_external_id_finds_its_reference(listing):
 
 
 def test_labels_are_counted_by_reference_and_the_most_frequent_come_first(listing):
-    counts = listing.counts("fetal")
+    with listing.view("fetal") as view, listing.view("empty") as empty:
+        counts, of_nothing = view.labels(), empty.labels()
     assert counts == {
         "organ": {"femur": 3, "heart": 3, "spine": 3},
         "organ_group": {"limb": 3},
@@ -122,30 +124,30 @@ def test_labels_are_counted_by_reference_and_the_most_frequent_come_first(listin
         "findings": {"caliper": 1},  # one reference that carries it twice
     }
     assert list(counts["organ"]) == ["femur", "heart", "spine"]
-    assert listing.counts("empty") == {kind: {} for kind in LABEL_KINDS}
+    assert of_nothing == {kind: {} for kind in LABEL_KINDS}
 
 
 def test_references_without_any_label_are_counted(listing, catalogue):
-    assert (listing.unlabelled("fetal"), listing.unlabelled("empty")) == (1, 0)
+    with listing.view("fetal") as view, listing.view("empty") as empty:
+        assert (view.unlabelled(), empty.unlabelled()) == (1, 0)
     one = ("organ", "organ_group", "plane")
     of_each_kind = [Labels(**{kind: "x" if kind in one else ("x",)}) for kind in LABEL_KINDS]
     catalogue.put_library("each")
     catalogue.add("each", [new(n, labels=labels) for n, labels in enumerate(of_each_kind)])
-    assert listing.unlabelled("each") == 0
+    with listing.view("each") as view:
+        assert view.unlabelled() == 0
 
 
-def test_fingerprints_come_with_their_patients_in_order(listing, catalogue):
-    catalogue.add("fetal", [new(30, patient_key=None, fingerprint="f" * 16)])
-    found = listing.fingerprints("fetal")
-    assert [key for key, _, _ in found] == [reference.id for reference in listing.page("fetal")]
-    assert {fingerprint: patient for _, fingerprint, patient in found} == {
-        **{f"{n:016x}": f"patient-{n % 2}" for n in range(10)},
-        "f" * 16: None,
-    }
+def test_fingerprints_come_in_order_of_ids(listing, catalogue):
+    catalogue.add("fetal", [new(30, fingerprint="f" * 16)])
+    with listing.view("fetal") as view:
+        found = view.fingerprints()
+    assert [key for key, _ in found] == [reference.id for reference in listing.page("fetal")]
+    assert {fingerprint for _, fingerprint in found} == {*(f"{n:016x}" for n in range(10)), "f" * 16}
 
 
 def test_an_unknown_library_is_refused(listing):
-    for ask in (listing.page, listing.counts, listing.unlabelled, listing.fingerprints):
+    for ask in (listing.page, listing.checksums, lambda name: listing.view(name).__enter__()):
         with pytest.raises(NotFound) as caught:
             ask("fetall")
         assert caught.value.code == "unknown_library"

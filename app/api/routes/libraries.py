@@ -30,9 +30,7 @@ def list_libraries(service: ServiceDep) -> list[LibraryListBody]:
 
     `curl http://127.0.0.1:8000/libraries`
     """
-    catalogue = service.catalogue
-    served = service.batcher.digests
-    return [library_list_body(info, catalogue.embeddings.counts(info.name), served) for info in catalogue.libraries()]
+    return [library_list_body(held, service.batcher.digests) for held in service.catalogue.libraries()]
 
 
 # Before the path of a library, which would take this one for a name.
@@ -87,8 +85,7 @@ def put_library(
     taxonomy = TaxonomyInput.parse(body).taxonomy()
     if service.editor.put_library(name, taxonomy, by=actor):
         response.status_code = 201
-    counts = service.catalogue.embeddings.counts(name)
-    return library_list_body(service.catalogue.library(name), counts, service.batcher.digests)
+    return library_list_body(service.catalogue.holdings(name), service.batcher.digests)
 
 
 @router.delete("/libraries/{name:path}")

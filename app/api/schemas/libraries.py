@@ -5,7 +5,7 @@ from collections.abc import Container
 from pydantic import BaseModel
 
 from app.api.schemas.base import Body, EncoderBody
-from app.library.reference import LibraryInfo
+from app.library.reference import Holdings
 from app.search.answer import EncoderInfo
 from app.search.evidence import LOW_SUPPORT
 from app.search.overview import Overview
@@ -75,7 +75,7 @@ class OverviewBody(LibraryListBody):
     @classmethod
     def of(cls, overview: Overview, served: Container[str]) -> "OverviewBody":
         """From an overview, and the digests of the encoders that are served."""
-        body = library_list_body(overview.info, dict(overview.encoders), served)
+        body = library_list_body(overview.holdings, served)
         return cls(
             **body.model_dump(),
             taxonomy=TaxonomyBody.model_validate(overview.taxonomy),
@@ -105,17 +105,15 @@ class LoadedEncoderBody(EncoderBody):
     default: bool
 
 
-def library_list_body(
-    info: LibraryInfo, encoders: dict[str, tuple[str, int]], served: Container[str]
-) -> LibraryListBody:
-    """A library and its encoders, and the digests of those that are served."""
+def library_list_body(holdings: Holdings, served: Container[str]) -> LibraryListBody:
+    """What a library holds, and the digests of the encoders that are served."""
     return LibraryListBody(
-        name=info.name,
-        version=info.version,
-        size=info.size,
+        name=holdings.info.name,
+        version=holdings.info.version,
+        size=holdings.info.size,
         encoders=[
             LibraryEncoderBody(name=name, digest=digest, vectors=count, served=digest in served)
-            for digest, (name, count) in encoders.items()
+            for digest, (name, count) in holdings.encoders.items()
         ],
     )
 
