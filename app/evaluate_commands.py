@@ -11,7 +11,7 @@ import typer
 
 from app.current_settings import current_settings
 from app.errors import Misconfigured
-from app.terminal.console import out, print_json
+from app.terminal.console import err, out, print_json
 from app.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -146,6 +146,9 @@ class _Bars:
     def stage(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
         with progress_bar(title, total) as advance:
             yield advance
+
+    def note(self, text: str) -> None:
+        err.print(text)
 
 
 def _stored(catalogue: "Catalogue", library: str) -> list[str]:

@@ -1,9 +1,12 @@
 """The commands as a user types them, each in a process of its own, with their exit codes."""
 
 import json
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,3 +128,40 @@ def test_a_map_that_cannot_be_written_is_noticed_before_the_work(tmp_path, phant
     assert result.returncode == 2
     assert "map_unwritable" in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_files(demo_data, tmp_path):
+    report, partial = tmp_path / "report", tmp_path / "report" / ".partial"
+    options = ("--encoders", "resnet-us,pixels-32", "--draws", "100", "--no-images", "--out", str(report))
+    command = ("evaluate", "demo", *options)
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", *command],
+        env={"SONOSEEK_DATA": str(demo_data), "PATH": "/usr/bin:/bin"},
+        stderr=subprocess.DEVNULL,
+    ) as killed:
+        while killed.poll() is None and not any(partial.glob("*.json")):
+            time.sleep(0.01)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (report / "report.json").exists()
+    resumed = run(demo_data, *command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resnet-us: ranked and judged by the run that was interrupted" in resumed.stderr
+    assert not partial.exists()
+    of_two_runs = files_of(report)
+    shutil.rmtree(report)
+    assert "interrupted" not in run(demo_data, *command).stderr
+    assert of_two_runs == files_of(report)
+
+
+def files_of(report: Path) -> dict[str, str]:
+    """The files of a report but for its date and measured times."""
+    said = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    made_at = said.pop("made_at")
+    del said["times_s"]
+    files = {
+        str(path.relative_to(report)): re.sub(rf"{re.escape(made_at)}|<dd>[0-9.]+ s</dd>", "", path.read_text("utf-8"))
+        for path in report.rglob("*")
+        if path.is_file()
+    }
+    return files | {"report.json": json.dumps(said)}

@@ -54,11 +54,18 @@ class Progress(typing.Protocol):
         """A stage of so many steps; gives what is told of steps as they are done."""
         ...
 
+    def note(self, text: str) -> None:
+        """What a user should know at once."""
+        ...
+
 
 class _Silent:
     @contextmanager
     def stage(self, _title: str, _total: int) -> Iterator[Callable[[int], None]]:
         yield lambda _done: None
+
+    def note(self, _text: str) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,8 @@ def _judge(
         if found is None:
             found = _judge_one(ground, one, kinds, settings, progress, clock)
             partial.save(one, *found)
+        else:
+            progress.note(f"{one.name}: ranked and judged by the run that was interrupted")
         rankings.append(found[0])
         reports.append(found[1])
     with clock.time("judge"), progress.stage("differences", 1) as advance:

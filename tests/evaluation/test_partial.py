@@ -37,6 +37,9 @@ class Stages:
             raise Interrupted
         yield lambda _done: None
 
+    def note(self, text):
+        self.seen.append(text)
+
 
 @pytest.fixture(scope="module")
 def library(demo_data):
