@@ -15,7 +15,7 @@ SonoSeekError
 │   └── DeviceLost      503  the GPU has failed for good: the process ends          exit 1
 ├── CallerLeft          499  nobody waits for the answer any more                       exit 1
 ├── TimedOut            504  the deadline passed before the answer was there        exit 1
-├── StorageFull         507  no room for what was to be stored; nothing of it was   exit 1
+├── StorageFull         507  no room for a change, of which nothing was stored      exit 1
 └── Misconfigured       500  settings, files or secrets that forbid a start         exit 2
 
 Each carries a ``code`` (stable, snake case), a sentence ``detail`` and a ``hint``: what the person
@@ -149,7 +149,7 @@ class TimedOut(SonoSeekError):
 
 
 class StorageFull(SonoSeekError):
-    """There is no room for what was to be stored, and nothing of it was."""
+    """There is no room for a change, and nothing of it was stored; of a batch, earlier changes are."""
 
     status = 507
     title = "The storage is full"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from app.errors import BadInput, TooLarge
@@ -11,6 +12,9 @@ LEAST_SIDE = 16
 
 LONGEST_SIDE, MOST_ASPECT = 32_768, 32
 """Beyond these no picture is ultrasound, and looking for a scan in it would cost far more than its pixels."""
+
+DECODERS = min(4, os.cpu_count() or 1)
+"""Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from app.library.queries import (
     locked_library,
     locked_reference,
     remove_rows,
+    replace_frame,
     unknown_reference,
 )
 from app.library.reference import (
@@ -36,9 +37,6 @@ from app.library.reference import (
     reference_id,
 )
 from app.library.rows import (
-    canvas_values,
-    embedding_values,
-    frame_columns,
     label_columns,
     labels_of,
     new_rows,
@@ -48,7 +46,6 @@ from app.library.rows import (
 from app.library.rules import refuse_taken, refuse_taken_names
 from app.library.tables import (
     CanvasRow,
-    EmbeddingRow,
     LabelHistoryRow,
     LibraryRow,
     ReferenceRow,
@@ -141,20 +138,20 @@ class Catalogue(Libraries):
         *,
         patient_key: str | None = None,
         external_id: str | None = None,
+        cropped: NewReference | None = None,
         actor: str = "local",
     ) -> None:
-        """Replace the labels and attributes of a reference; None leaves patient and external id as they are.
+        """Replace the labels and attributes of a reference; None leaves patient, external id and frame as they are.
 
-        Other labels are appended to its history. Raises NotFound ``unknown_reference`` or Conflict
-        ``external_id_taken``.
+        Other labels are appended to its history; ``cropped`` brings another frame, as to ``recrop``. Raises NotFound
+        ``unknown_reference`` or Conflict ``external_id_taken``, and has changed nothing then.
         """
-        with Session(self._writing) as session, session.begin():
-            library, row = locked_reference(session, key)
+        with self._changing(key, cropped) as (session, library, row):
             if external_id is not None:
                 refuse_taken_names(session, library.id, [external_id], key)
             row.patient_key = patient_key or row.patient_key
             row.external_id = external_id or row.external_id
-            _relabel(session, library, row, labels, attributes, actor)
+            _relabel(session, row, labels, attributes, actor)
 
     def relabel(self, key: str, change: Change, *, actor: str = "local") -> bool:
         """Change labels and attributes by what they are at that moment; False where nothing differs.
@@ -168,22 +165,26 @@ class Catalogue(Libraries):
             labels, attributes = change(stored, Taxonomy(**library.taxonomy))
             differs = labels != stored.labels or dict(attributes) != dict(stored.attributes)
             if differs:
-                _relabel(session, library, row, labels, attributes, actor)
+                _relabel(session, row, labels, attributes, actor)
+                library.version = row.version = library.version + 1
             return differs
 
     def recrop(self, key: str, new: NewReference) -> None:
         """Replace the frame of a reference, and with it its canvas and all its vectors."""
+        with self._changing(key, new):
+            pass  # nothing but the frame
+
+    @contextmanager
+    def _changing(self, key: str, new: NewReference | None) -> Iterator[tuple[Session, LibraryRow, ReferenceRow]]:
+        """The locked rows of a reference and its library for a block that changes them; with it comes a new frame."""
         with self.upkeep.settled(), Session(self._writing) as session, session.begin():
             library, row = locked_reference(session, key)
-            for name, value in frame_columns(new).items():
-                setattr(row, name, value)
-            session.execute(delete(EmbeddingRow).where(EmbeddingRow.reference_id == key))
-            session.execute(delete(CanvasRow).where(CanvasRow.reference_id == key))
-            session.execute(insert(CanvasRow), [canvas_values(key, new)])
-            session.execute(insert(EmbeddingRow), embedding_values(key, new))
+            yield session, library, row
             library.version = row.version = library.version + 1
-            with self.files.replacing(key, new.png, is_unknown):
-                session.commit()
+            if new is not None:
+                replace_frame(session, row, new)
+                with self.files.replacing(key, new.png, is_unknown):
+                    session.commit()
 
     def remove(self, keys: Sequence[str]) -> list[str]:
         """Remove references of any library, rows before files; returns the ids of those that were there."""
@@ -283,16 +284,8 @@ class Catalogue(Libraries):
             return {external: key for external, key in rows if external is not None}
 
 
-def _relabel(
-    session: Session,
-    library: LibraryRow,
-    row: ReferenceRow,
-    labels: Labels,
-    attributes: Mapping[str, str],
-    actor: str,
-) -> None:
+def _relabel(session: Session, row: ReferenceRow, labels: Labels, attributes: Mapping[str, str], actor: str) -> None:
     if labels != labels_of({kind: getattr(row, kind) for kind in LABEL_KINDS}):
         session.add(LabelHistoryRow(reference_id=row.id, actor=actor, labels=asdict(labels)))
     for name, value in {**label_columns(labels), "attributes": dict(attributes)}.items():
         setattr(row, name, value)
-    library.version = row.version = library.version + 1

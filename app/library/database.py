@@ -10,6 +10,7 @@ from app.errors import Misconfigured, SonoSeekError
 from app.library import sqlite
 from app.library.faults import name_faults
 
+_BACKENDS = ("sqlite", "postgresql")
 _POOL = 32  # a connection per thread that may ask for one
 _PATIENCE_S = 60.0  # how long a writer waits for others: SQLite keeps no queue, so one of many may wait long
 _MIGRATING = 7_640_211  # any number that nobody else locks in the same PostgreSQL database
@@ -36,7 +37,7 @@ def open_database(url: str, *, patience_s: float = _PATIENCE_S) -> Engine:
         raise Misconfigured(
             "driver_missing",
             f"the database's driver is not installed ({error.name})",
-            hint="for PostgreSQL: pip install 'sonoseek[postgres]'",
+            hint="for PostgreSQL: pip install 'sonoseek[postgres]', and an address that begins with postgresql://",
         ) from error
     except (SQLAlchemyError, OSError, TypeError, NewerDatabase) as error:
         raise Misconfigured(
@@ -59,6 +60,12 @@ def writing(engine: Engine) -> Engine:
 
 
 def _engine(url: URL, patience_s: float) -> Engine:
+    if url.get_backend_name() not in _BACKENDS:
+        raise Misconfigured(
+            "database_unsupported",
+            f"{url.get_backend_name()} is no database that SonoSeek works with",
+            hint="SONOSEEK_LIBRARY__DATABASE_URL begins with postgresql:// or sqlite:///",
+        )
     # Parameters hold labels and keys: they are no business of an error's text.
     if url.get_backend_name() == "sqlite":
         engine = create_engine(sqlite.prepare_place(url), pool_size=_POOL, max_overflow=_POOL, hide_parameters=True)

@@ -58,8 +58,9 @@ def storage_full() -> StorageFull:
     """What a caller is told whose change did not fit."""
     return StorageFull(
         "storage_full",
-        "the disk of the data directory or of the database is full; nothing of the request was stored",
-        hint="make room on that disk and try again; searches go on meanwhile",
+        "the disk of the data directory or of the database is full; what was to be stored just now was not",
+        hint="make room on that disk and send the same again: what a batch had stored before stays, and is not stored "
+        "twice; searches go on meanwhile",
     )
 
 

@@ -8,8 +8,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.library.reference import Holdings, LibraryInfo
-from app.library.tables import EmbeddingRow, LibraryRow, ReferenceRow, RemovalRow
+from app.library.reference import Holdings, LibraryInfo, NewReference
+from app.library.rows import canvas_values, embedding_values, frame_columns
+from app.library.tables import CanvasRow, EmbeddingRow, LibraryRow, ReferenceRow, RemovalRow
 
 _PARAMETERS = 10_000
 
@@ -92,6 +93,16 @@ def remove_rows(session: Session, library_id: int, keys: Sequence[str]) -> list[
         values = {"library_id": library_id, "version": library.version}
         session.execute(insert(RemovalRow), [{**values, "reference_id": key} for key in there])
     return there
+
+
+def replace_frame(session: Session, row: ReferenceRow, new: NewReference) -> None:
+    """Let a reference's row, canvas and vectors be those of another frame."""
+    for name, value in frame_columns(new).items():
+        setattr(row, name, value)
+    session.execute(delete(EmbeddingRow).where(EmbeddingRow.reference_id == row.id))
+    session.execute(delete(CanvasRow).where(CanvasRow.reference_id == row.id))
+    session.execute(insert(CanvasRow), [canvas_values(row.id, new)])
+    session.execute(insert(EmbeddingRow), embedding_values(row.id, new))
 
 
 def hold_writers(session: Session) -> None:

@@ -1,6 +1,5 @@
 """Enroller: from images with labels to references."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from app.encoders.batcher import Batcher
 from app.errors import BadInput
 from app.images.deidentify import Keyer
 from app.images.fingerprint import fingerprint
+from app.images.limits import DECODERS
 from app.images.reader import FRAME_DIGEST, ReadLimits, read_frame, write_stored
 from app.library.catalogue import Catalogue
 from app.library.reference import NewReference, NewVector, identity_of, reference_id
@@ -20,9 +20,6 @@ SECONDS_PER_IMAGE = 60.0
 """How long a batch may take for each of its images: the largest encoders need half of it on two cores."""
 
 _LEAST = 4  # characters of a label that may be an identity
-
-_DECODERS = min(4, os.cpu_count() or 1)
-"""Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ class Enroller:
         self._keyer = keyer
         self._limits = limits
         self._seconds_per_image = seconds_per_image
-        self._decoding = threading.BoundedSemaphore(_DECODERS)
+        self._decoding = threading.BoundedSemaphore(DECODERS)
 
     def read(self, data: bytes, enrolment: Enrolment, *, allow_unmasked: bool = False) -> ReadyImage:
         """The frame of an image, ready to be stored; raises BadInput where it must not be."""
@@ -133,10 +130,10 @@ class Enroller:
         ]
         return self._catalogue.add(library, new, actor=actor)
 
-    def recrop(self, key: str, image: ReadyImage) -> None:
-        """Replace the frame of a reference by the same image's new one."""
+    def encoded(self, image: ReadyImage) -> NewReference:
+        """An image with its vectors, as the catalogue takes it."""
         (vectors,) = self._vectors([image])
-        self._catalogue.recrop(key, _new_reference(image, vectors))
+        return _new_reference(image, vectors)
 
     def patient_key(self, patient_id: str | None) -> str | None:
         """The key of a patient id; None where there is none."""

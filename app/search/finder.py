@@ -1,6 +1,5 @@
 """Finder: from an image, or from a reference, to its neighbours."""
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
 from app.errors import BadInput, NotFound
 from app.images.deidentify import Keyer
+from app.images.limits import DECODERS
 from app.images.reader import ReadLimits, read_frame
 from app.indexes.base import Hits
 from app.library.catalogue import Catalogue
@@ -25,9 +25,6 @@ from app.search.scope import Scope, judge_scope, nothing_seen, with_frames_of
 from app.search.shelves import Shelves
 from app.search.snapshot import Snapshot
 from app.search.stopwatch import Stopwatch
-
-_DECODERS = min(4, os.cpu_count() or 1)
-"""Images decoded at once: more than there are cores gains nothing, and each may take 12 bytes a pixel."""
 
 _ATTEMPTS = 8
 """How often a search is repeated because a neighbour was changed or removed while its scores were read."""
@@ -70,7 +67,7 @@ class Finder:
         self._keyer = keyer
         self._limits = limits
         self._deadline_s = deadline_s
-        self._decoding = threading.BoundedSemaphore(_DECODERS)
+        self._decoding = threading.BoundedSemaphore(DECODERS)
 
     def find(self, query: ImageQuery, wish: Wish) -> Answer:
         """The references that look most like an image."""

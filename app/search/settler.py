@@ -12,7 +12,7 @@ from typing import Literal
 from app.domain import Labels, RegionSource, Taxonomy
 from app.errors import BadInput, Conflict, NotFound, SonoSeekError
 from app.library.catalogue import Catalogue
-from app.library.reference import Reference
+from app.library.reference import NewReference, Reference
 from app.search.candidate import Candidate, Said
 from app.search.enroller import Enroller, ReadyImage
 from app.search.recorder import Actor, Recorder
@@ -154,9 +154,8 @@ class Settler:
             run.became(place, "skipped", stored.id, said)
         elif run.on_conflict == "update":
             self._claim(run, said.external_id, stored.id)
-            if stale or "region" in differences:
-                self._enroller.recrop(stored.id, read())
-            self._update(run, said, stored)
+            is_cropped_anew = stale or "region" in differences
+            self._update(run, said, stored, self._enroller.encoded(read()) if is_cropped_anew else None)
             run.became(place, "updated", stored.id, said)
         else:
             run.is_about([stored.id])
@@ -166,13 +165,14 @@ class Settler:
                 hint="on_conflict=update (--on-conflict update) takes what is said now, skip keeps what is there",
             )
 
-    def _update(self, run: _Run, said: Said, stored: Reference) -> None:
+    def _update(self, run: _Run, said: Said, stored: Reference, cropped: NewReference | None) -> None:
         self._catalogue.update(
             stored.id,
             run.taxonomy.complete(said.labels),
             said.attributes,
             patient_key=said.patient_key,
             external_id=said.external_id,
+            cropped=cropped,
             actor=run.actor,
         )
 

@@ -102,6 +102,19 @@ def test_an_external_id_is_unique_in_its_library(catalogue):
     assert catalogue.library("fetal").size == 1
 
 
+def test_an_update_that_is_refused_leaves_the_frame_as_it_was(catalogue):
+    catalogue.put_library("fetal")
+    key, _ = catalogue.add("fetal", [new(1), new(2, external_id="case-2")])
+    before = catalogue.library("fetal"), catalogue.get(key)
+    with pytest.raises(Conflict):
+        catalogue.update(key, Labels(), {}, external_id="case-2", cropped=new(1, png=b"another"))
+    assert (catalogue.library("fetal"), catalogue.get(key)) == before
+    assert catalogue.files.read(key) == b"png\x01"
+    catalogue.update(key, Labels(), {}, external_id="case-1", cropped=new(1, png=b"another"))
+    assert (catalogue.get(key).labels, catalogue.files.read(key)) == (Labels(), b"another")
+    assert catalogue.library("fetal").version == before[0].version + 1
+
+
 def test_the_same_image_is_not_added_twice(catalogue):
     catalogue.put_library("fetal")
     catalogue.add("fetal", [new(1)])

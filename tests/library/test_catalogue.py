@@ -39,8 +39,17 @@ def test_the_head_in_the_code_is_that_of_the_migrations():
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "nodialect://x/y"])
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://"])
 def test_an_unusable_address_says_so(url):
     with pytest.raises(Misconfigured) as caught:
         open_database(url)
     assert caught.value.code == "database_unusable"
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@x/y", "nodialect://x/y"])
+def test_another_kind_of_database_is_told_as_such(url):
+    with pytest.raises(Misconfigured) as caught:
+        open_database(url)
+    assert caught.value.code == "database_unsupported"
+    assert "secret" not in f"{caught.value.detail} {caught.value.hint}"
+    assert "postgresql://" in caught.value.hint

@@ -155,8 +155,10 @@ def test_what_a_second_run_says_of_patient_name_and_region_is_a_conflict_or_an_u
     richer = manifest_of(folder, [("0.png", "P1", "case-1", "100,80,300,260")], columns)
     (bad,) = run(service, richer).bad
     assert "another patient and external id and region" in bad.reason
+    version = service.catalogue.library("demo").version
     report = run(service, richer, on_conflict="update")
     assert (report.updated, report.bad) == (1, [])
+    assert service.catalogue.library("demo").version == version + 1  # frame and labels change together
     found = service.catalogue.get(report.ids[2])
     assert found.facts.patient_key is not None
     assert (found.external_id, found.facts.region) == ("case-1", (100, 80, 300, 260))
