@@ -10,6 +10,7 @@ from app.domain import ImageFacts, Pixels
 from app.errors import BadInput, SonoSeekError
 from app.evaluation.controls import Sources
 from app.evaluation.ground import Ground
+from app.evaluation.state import digest_of
 from app.images.deidentify import Keyer
 from app.images.reader import Picture, ReadLimits, read_picture, read_stored
 from app.library.catalogue import Catalogue
@@ -38,7 +39,8 @@ def manifest_sources(
             hint="give the manifest from which the library was enrolled, or --controls frames for what stored frames "
             "can tell",
         )
-    return Sources(partial(_frame, catalogue, ground), partial(_picture, ground, rows, keyer, limits))
+    picture = partial(_picture, ground, rows, keyer, limits)
+    return Sources(partial(_frame, catalogue, ground), picture, digest_of(*map(_state, rows.values())))
 
 
 def _frame(catalogue: Catalogue, ground: Ground, row: int) -> Pixels:
@@ -47,6 +49,12 @@ def _frame(catalogue: Catalogue, ground: Ground, row: int) -> Pixels:
 
 def _picture(ground: Ground, rows: Mapping[str, ManifestRow], keyer: Keyer, limits: ReadLimits, row: int) -> Picture:
     return _read(rows[ground.references[row].id], keyer, limits)
+
+
+def _state(row: ManifestRow) -> str:
+    """Another text where a file was written anew, or is read otherwise."""
+    status = row.path.stat()
+    return f"{status.st_size} {status.st_mtime_ns} {row.frame} {row.region}"
 
 
 def _rows_of(ground: Ground, manifest: Manifest, keyer: Keyer, limits: ReadLimits) -> dict[str, ManifestRow]:

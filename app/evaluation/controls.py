@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from app.evaluation import control_pictures as draw
 from app.evaluation.baselines import PIXELS, UNTRAINED, pixel_vectors, untrained_encoder
 from app.evaluation.both_roles import leave_out_patients
 from app.evaluation.ground import Contestant, Ground, with_vectors
+from app.evaluation.partial import PartialVectors
 from app.evaluation.patient_report import Settings
 from app.evaluation.protocol import rank_kinds
 from app.evaluation.significance import PairedDifference, paired_differences
+from app.evaluation.state import state_of_code, state_of_ground
 from app.evaluation.trials import Trials, trials_of
 from app.evaluation.whole_ranking import whole_lists
 from app.images.hull import Mask
@@ -42,6 +45,7 @@ WHAT = {
 _AT_ONCE = 16
 
 Progress = Callable[[int], None]
+Maker = Callable[[list[Frame]], Vectors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,12 @@ class ControlFigures:
 class Sources:
     """The pictures of a library: ``frame`` gives the stored frame of a row, ``picture`` the whole one it came from.
 
-    ``picture`` is None where only stored frames are at hand.
+    ``picture`` is None where only stored frames are at hand; ``state`` is another text where pictures may be others.
     """
 
     frame: Callable[[int], Pixels]
     picture: Callable[[int], Picture] | None = None
+    state: str = ""
 
 
 def control_names(sources: Sources) -> list[str]:
@@ -94,16 +99,24 @@ def shortcut_controls(
     sources: Sources,
     settings: Settings,
     *,
+    partial: Path | None = None,
     progress: Progress = lambda _n: None,
 ) -> list[ControlFigures]:
     """The figures of every control, label kind and contestant: some encoders, 32 x 32 pixels, an untrained network.
 
-    ``rows`` is any contestant of the ground, for its rows. Raises what the sources raise.
+    ``rows`` is any contestant of the ground, for its rows. In ``partial`` vectors are kept as they come, so that an
+    interrupted run can go on. Raises what the sources raise.
     """
     found: list[ControlFigures] = []
-    makers = {**{name: _with(encoder) for name, encoder in encoders.items()}, PIXELS: _pixels}
-    makers[UNTRAINED] = _with(untrained_encoder())
-    vectors = _embedded(ground, makers, sources, progress)
+    networks = {**encoders, UNTRAINED: untrained_encoder()}
+    makers = {
+        **{name: _with(networks[name]) for name in encoders},
+        PIXELS: _pixels,
+        UNTRAINED: _with(networks[UNTRAINED]),
+    }
+    digests = [networks[name].digest for name in networks]
+    kept = PartialVectors(partial, state_of_ground(ground), state_of_code(), sources.state, *digests)
+    vectors = _embedded(ground, makers, sources, kept, progress)
     for control in control_names(sources):
         contestants = [with_vectors(rows.snapshot, name, name, vectors[control, name]) for name in makers]
         for kind in kinds:
@@ -113,31 +126,23 @@ def shortcut_controls(
 
 
 def _embedded(
-    ground: Ground, makers: Mapping[str, Callable[[list[Frame]], Vectors]], sources: Sources, progress: Progress
+    ground: Ground, makers: Mapping[str, Maker], sources: Sources, kept: PartialVectors, progress: Progress
 ) -> dict[tuple[str, str], Vectors]:
     """(Control, contestant) -> vectors of all rows."""
-    blocks: dict[tuple[str, str], list[Vectors]] = {}
-    for some in _drawn(ground, sources, progress):
-        for control in some[0]:
-            frames = [one[control] for one in some]
-            for name, maker in makers.items():
-                blocks.setdefault((control, name), []).append(maker(frames))
-    return {key: np.concatenate(parts) for key, parts in blocks.items()}
-
-
-def _drawn(ground: Ground, sources: Sources, progress: Progress) -> Iterator[list[dict[str, Frame]]]:
-    """The control pictures of some rows at a time: control -> frame."""
     shared = None if sources.picture is None else draw.shared_mask(_masks(ground, sources.picture, progress))
     side = max(max(sources.frame(row).shape[:2]) for row in range(len(ground)))
-    waiting: list[dict[str, Frame]] = []
-    for row in range(len(ground)):
-        waiting.append(_controls_of(sources, row, side, shared))
-        progress(1)
-        if len(waiting) == _AT_ONCE:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
+    keys = [(control, name) for control in control_names(sources) for name in makers]
+    blocks: list[Sequence[Vectors]] = []
+    for start in range(0, len(ground), _AT_ONCE):
+        rows = range(start, min(start + _AT_ONCE, len(ground)))
+
+        def embedded(rows: range = rows) -> list[Vectors]:
+            drawn = [_controls_of(sources, row, side, shared) for row in rows]
+            return [makers[name]([one[control] for one in drawn]) for control, name in keys]
+
+        blocks.append(kept.get(rows, [f"{control}: {name}" for control, name in keys], embedded))
+        progress(len(rows))
+    return {key: np.concatenate([block[place] for block in blocks]) for place, key in enumerate(keys)}
 
 
 def _masks(ground: Ground, picture_of: Callable[[int], Picture], progress: Progress) -> Iterator[Mask]:
@@ -170,7 +175,7 @@ def _controls_of(sources: Sources, row: int, side: int, shared: Mask | None) -> 
 _NO_FACTS = ImageFacts(sha256="", format="png", width=0, height=0)
 
 
-def _with(encoder: Encoder) -> Callable[[list[Frame]], Vectors]:
+def _with(encoder: Encoder) -> Maker:
     return lambda frames: embed(encoder, frames)
 
 

@@ -159,7 +159,16 @@ def _shortcuts(
     sources = options.controls(ground)
     encoders = {one.name: options.encoder(one.name) for one in contestants if not is_baseline(one)}
     with progress.stage("shortcut controls", steps_of(ground, sources)) as advance:
-        return shortcut_controls(ground, contestants[0], encoders, kinds, sources, options.settings, progress=advance)
+        return shortcut_controls(
+            ground,
+            contestants[0],
+            encoders,
+            kinds,
+            sources,
+            options.settings,
+            partial=options.partial,
+            progress=advance,
+        )
 
 
 def _judge(

@@ -2,6 +2,8 @@
 
 import csv
 import io
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -118,3 +120,30 @@ def test_a_picture_that_was_exchanged_is_none_of_the_library(betrayed, tmp_path)
         assert refusal.value.code == "sources_missing"
     finally:
         (path.parent / "0.png").write_bytes(original)
+
+
+def test_controls_go_on_with_the_pictures_that_were_not_embedded(betrayed, tmp_path):
+    service, path = betrayed
+    ground, rows = loaded(service)
+    sources = manifest_sources(service.catalogue, ground, read_manifest(path), service.importer._keyer, ReadLimits())
+    asked = []
+
+    def controls(sources, folder=tmp_path):
+        asked.clear()
+        return shortcut_controls(
+            ground, rows, {"resnet-us": service.batcher.default}, ["organ"], sources, QUICK, partial=folder
+        )
+
+    def frame(row, last):
+        asked.append(row)
+        if len(asked) > last:
+            raise KeyboardInterrupt
+        return sources.frame(row)
+
+    with pytest.raises(KeyboardInterrupt):  # all sizes are read, then one block of sixteen, and two more
+        controls(replace(sources, frame=partial(frame, last=30 + 16 + 2)))
+    again = controls(replace(sources, frame=partial(frame, last=1000)))
+    assert asked == [*range(30), *range(16, 30)]
+    assert again == controls(sources, None)
+    controls(replace(sources, frame=partial(frame, last=1000), state="another manifest"))
+    assert len(asked) == 60
