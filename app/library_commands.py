@@ -12,7 +12,7 @@ import typer
 from app.current_settings import current_settings
 from app.errors import Misconfigured
 from app.terminal.console import err, out, print_json
-from app.terminal.libraries import print_access, print_import, print_libraries
+from app.terminal.libraries import import_counts, print_access, print_import, print_libraries
 from app.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def enrol(
 ) -> None:
     """Enrol the images of a manifest, or an export; running it again changes nothing."""
     from app.search.export_reader import is_export
+    from app.search.importer import ImportReport
     from app.wiring import running_service
 
     if on_conflict not in ("error", "skip", "update"):
@@ -58,16 +59,17 @@ def enrol(
     with (
         _map_writer(map_file, manifest, taxonomy) as write_map,
         running_service(current_settings()) as service,
+        _told_if_cut_short(report := ImportReport()),
     ):
         importer = service.importer
-        options: dict[str, Any] = {"on_conflict": on_conflict}
+        options: dict[str, Any] = {"on_conflict": on_conflict, "report": report}
         if exported:
             export = importer.open_export(manifest, new_patients=new_patients)
             with progress_bar(f"enrolling {library}", len(export.rows)) as advance:
-                report = importer.run_export(library, export, progress=advance, **options)
+                importer.run_export(library, export, progress=advance, **options)
         else:
             with progress_bar(f"enrolling {library}", len(rows.rows)) as advance:
-                report = importer.run(library, rows, allow_unmasked=allow_unmasked, progress=advance, **options)
+                importer.run(library, rows, allow_unmasked=allow_unmasked, progress=advance, **options)
         write_map(report.ids)
     _tell(report, () if exported else rows.dropped, as_json=as_json)
 
@@ -218,6 +220,18 @@ def _map_writer(path: Path | None, *inputs: Path | None) -> Iterator[Callable[[d
         writer = csv.writer(file)
         writer.writerow(["line", "reference_id"])
         yield lambda ids: writer.writerows(sorted(ids.items()))
+
+
+@contextmanager
+def _told_if_cut_short(report: "ImportReport") -> Iterator[None]:
+    """Say what was done where an error or Ctrl-C ends an enrolment."""
+    try:
+        yield
+    except BaseException:
+        if report.ids:
+            err.print(f"ended early: {import_counts(report)}; some of the rows after these may be stored too")
+            err.print("  run the same command again: it goes on where it was")
+        raise
 
 
 def _tell(report: "ImportReport", dropped: tuple[str, ...], *, as_json: bool) -> None:

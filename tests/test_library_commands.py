@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from harness import PHANTOMS, other_weights
+from mounts import small_disk
 from test_cli import run
 
 
@@ -89,6 +90,15 @@ def test_a_patient_is_erased_by_an_id_that_no_shell_remembers(demo_data, tmp_pat
     erased = json.loads(result.stdout)
     assert erased["libraries"]["demo"] == len(erased["reference_ids"]) >= 1
     assert patient not in result.stdout + result.stderr
+
+
+def test_an_enrolment_that_ends_early_says_what_was_done(tmp_path, phantoms):
+    with small_disk(tmp_path / "data", 14_000) as data:  # room for one batch, not for all
+        result = run(data, "enrol", "demo", str(phantoms / "manifest.csv"))
+        assert (result.returncode, "storage_full" in result.stderr) == (1, True), result.stderr
+        assert "ended early: 32 added, 0 unchanged" in result.stderr
+        assert "run the same command again" in result.stderr
+        assert json.loads(run(data, "libraries", "--json").stdout)[0]["size"] >= 32
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,15 @@ class Importer:
         on_conflict: OnConflict = "error",
         allow_unmasked: bool = False,
         progress: Callable[[int], None] = lambda _done: None,
+        report: ImportReport | None = None,
     ) -> ImportReport:
-        """Enrol a manifest. Rows that are there already and say nothing else change nothing."""
+        """Enrol a manifest. Rows that are there already and say nothing else change nothing.
+
+        A ``report`` that is given is filled batch by batch: it says what was done where an error ends the run.
+        """
         rows = [(row.line, partial(self._offered, row, allow_unmasked)) for row in manifest.rows]
-        report = ImportReport(bad=list(manifest.bad))
+        report = ImportReport() if report is None else report
+        report.bad += manifest.bad
         return self._enrol(library, rows, manifest.taxonomy, on_conflict, report, progress)
 
     def open_export(self, path: Path, *, new_patients: bool = False) -> Export:
@@ -72,10 +77,12 @@ class Importer:
         *,
         on_conflict: OnConflict = "error",
         progress: Callable[[int], None] = lambda _done: None,
+        report: ImportReport | None = None,
     ) -> ImportReport:
-        """Enrol an export as it was: its frames are not looked for a scan region again."""
+        """Enrol an export as it was: its frames are not looked for a scan region again. ``report`` as in ``run``."""
         rows = [(row.line, partial(ExportedImage, export, row)) for row in export.rows]
-        report = ImportReport(bad=list(export.bad))
+        report = ImportReport() if report is None else report
+        report.bad += export.bad
         return self._enrol(library, rows, export.taxonomy, on_conflict, report, progress)
 
     def _enrol(

@@ -35,14 +35,19 @@ def _vectors(encoder: LibraryEncoderBody, of: int) -> str:
 
 def print_import(report: ImportReport, dropped: tuple[str, ...]) -> None:
     """What became of a manifest, bad rows last."""
-    out.print(
-        f"{report.added} added, {report.unchanged} unchanged, {report.updated} updated, "
-        f"{report.skipped} skipped, {len(report.bad)} bad rows",
-    )
+    out.print(import_counts(report))
     if dropped:
         out.print(f"columns not stored: {', '.join(dropped)} (--attribute NAME keeps one)")
     for bad in report.bad:
         out.print(f"  line {bad.line}: {bad.reason}")
+
+
+def import_counts(report: ImportReport) -> str:
+    """What became of how many rows."""
+    return (
+        f"{report.added} added, {report.unchanged} unchanged, {report.updated} updated, "
+        f"{report.skipped} skipped, {len(report.bad)} bad rows"
+    )
 
 
 def print_access(lines: list[AccessLine]) -> None:
