@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.evaluation.ground import Ground
     from app.evaluation.natural import OpenEncoder
     from app.evaluation.report import Report
+    from app.evaluation.roles import PixelSet
     from app.library.catalogue import Catalogue
     from app.wiring import Library
 
@@ -48,6 +49,10 @@ def evaluate(
     leave_out: Annotated[list[str] | None, typer.Option(help="An organ that no organ figure shall be about.")] = None,
     search_bench: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSON of bench search, for Tables 4 and 5.")
+    ] = None,
+    pixel_set: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="CSV of path and role for Tables 6 to 8, see the documents."),
     ] = None,
     example: Annotated[str | None, typer.Option(help="Reference id or external id for the one-query tables.")] = None,
     controls: Annotated[
@@ -85,6 +90,8 @@ def evaluate(
         ),
         left_out=leave_out or (),
         search_bench=search_bench,
+        pixel_set=partial(_pixel_set, opened, pixel_set) if pixel_set else None,
+        precision=_precision(opened) if folder is not None else "fp32",
         pixels=folder is not None,
         example=example,
         controls=_sources(opened, controls) if controls else None,
@@ -107,6 +114,19 @@ def evaluate(
         out.print(line)
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}")
+
+
+def _pixel_set(opened: "Library", path: Path) -> "PixelSet":
+    from app.evaluation.roles import read_pixel_set
+
+    return read_pixel_set(path, opened.keyer)
+
+
+def _precision(opened: "Library") -> str:
+    from app.encoders.device import choose_placement
+
+    settings = opened.settings.encoders
+    return choose_placement(settings.device, settings.precision, settings.threads).precision
 
 
 def _sources(opened: "Library", wanted: str) -> "Callable[[Ground], Sources]":

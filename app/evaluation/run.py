@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from app.encoders.listing import list_models
 from app.encoders.weights import WeightStore
 from app.errors import BadInput
 from app.evaluation.baselines import is_baseline, load_entrants, pictures_to_read
@@ -37,13 +38,16 @@ from app.evaluation.patient_report import (
 from app.evaluation.patient_tables import patient_tables
 from app.evaluation.protocol import KINDS, Protocol, Ranked, check_patients, evaluable_kinds
 from app.evaluation.report import Report, Section
-from app.evaluation.served_tables import tables_4_and_5
+from app.evaluation.roles import PixelSet
+from app.evaluation.served_tables import tables_1_to_3, tables_4_and_5
 from app.evaluation.state import version_of
 from app.evaluation.summary import summarise
 from app.evaluation.tables import Table
 from app.library.catalogue import Catalogue
 from app.version import VERSION
 
+_RESNET = "resnet-us"
+_MEASURED_ON = "on this library, by the majority of the five nearest"
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "sewar", "torch", "matplotlib")
 
 
@@ -73,8 +77,9 @@ class Options:
     """What to evaluate.
 
     ``encoder`` opens encoders that embed pictures anew: photographs, and those of the shortcut ``controls``, whose
-    pictures come from there. ``left_out`` are organs that no fine-organ figure shall be about; in ``partial`` finished
-    encoders are kept, so that an interrupted evaluation can go on.
+    pictures come from there. ``pixel_set`` gives the pictures of Tables 6 to 8, which are else chosen by rule;
+    ``precision`` is that of this machine, for the encoders as they are served. ``left_out`` are organs that no
+    fine-organ figure shall be about; in ``partial`` finished encoders are kept, so that an interrupted run can go on.
     """
 
     encoders: Sequence[str]
@@ -83,6 +88,8 @@ class Options:
     left_out: Sequence[str] = ()
     search_bench: Path | None = None
     pixels: bool = True
+    pixel_set: Callable[[], PixelSet] | None = None
+    precision: str = "fp32"
     example: str | None = None
     controls: Callable[[Ground], Sources] | None = None
     encoder: OpenEncoder | None = None
@@ -126,7 +133,7 @@ def evaluate(
     papers = [one[Protocol.PAPER][kind] for kind in kinds for one in rankings]
     cut = Cut.of(ground, settings.min_images)
     with clock.time("paper tables"):
-        sections, galleries = _sections(catalogue, ground, figures, papers, cut, options, progress)
+        sections, galleries = _sections(catalogue, weights, ground, figures, papers, cut, options, progress)
     with clock.time("controls"):
         controls = _shortcuts(ground, contestants, kinds, options, progress)
     if controls:
@@ -220,6 +227,7 @@ def _paper(ground: Ground, papers: Sequence[Ranked], cut: Cut) -> dict[str, dict
 
 def _sections(
     catalogue: Catalogue,
+    weights: WeightStore,
     ground: Ground,
     figures: PatientFigures,
     papers: Sequence[Ranked],
@@ -233,7 +241,10 @@ def _sections(
     paper: list[Table] = [table for table in one_query if table is not None]
     paper += label_tables(ground, papers, least=settings.min_images, seed=settings.seed)
     if options.pixels:
-        paper += _pixel_tables(catalogue, ground, papers, cut, settings, progress)
+        paper += _pixel_tables(catalogue, ground, papers, cut, options, progress)
+        paper += tables_1_to_3(
+            list_models(weights, options.precision), accuracy=_accuracy(figures), measured_on=_MEASURED_ON
+        )
     if options.search_bench is not None:
         paper += tables_4_and_5(options.search_bench)
     sections = [
@@ -252,19 +263,25 @@ def _sections(
 
 
 def _pixel_tables(
-    catalogue: Catalogue, ground: Ground, papers: Sequence[Ranked], cut: Cut, settings: Settings, progress: Progress
+    catalogue: Catalogue, ground: Ground, papers: Sequence[Ranked], cut: Cut, options: Options, progress: Progress
 ) -> list[Table]:
     from app.evaluation.pixel_tables import StoredInputs, measure_neighbours, table_14, table_17_21, tables_6_to_8
     from app.evaluation.roles import choose_pixel_set
 
-    inputs = StoredInputs(catalogue, ground)
+    inputs, settings = StoredInputs(catalogue, ground), options.settings
+    chosen = options.pixel_set() if options.pixel_set else choose_pixel_set(ground, papers, inputs, seed=settings.seed)
     first = [one for one in papers if one.kind == papers[0].kind]
     notes = () if inputs.why_not is None else (inputs.why_not,)
     with progress.stage("comparing pixels", len(first[0].queries)) as advance:
         measured = measure_neighbours(first, inputs, seed=settings.seed, progress=advance)
-    chosen = choose_pixel_set(ground, papers, inputs, seed=settings.seed)
     tables = [table_17_21(measured, cut, inputs, notes=notes), *tables_6_to_8(chosen, why_no_dreamsim=inputs.why_not)]
     return [table_14(measured, cut, notes=notes), *tables] if cut.by_organ else tables
+
+
+def _accuracy(figures: PatientFigures) -> float | None:
+    """How often the majority of the five nearest names the organ, under resnet-us; None where it was not judged."""
+    by_kind = [one.figures[figures.settings.protocol] for one in figures.contestants if one.name == _RESNET]
+    return next((found["organ"].accuracy_of_5.value for found in by_kind if "organ" in found), None)
 
 
 def _number(table: Table) -> tuple[int, str]:

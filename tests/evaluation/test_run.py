@@ -87,3 +87,24 @@ def test_an_organ_can_be_left_out(library):
     said = report_json(evaluated(library, left_out=["femur"]))
     classes = said["encoders"]["resnet-us"]["patient"]["organ"]["classes"]
     assert "femur" not in {one["label"] for one in classes}
+
+
+def test_the_pixel_set_of_a_file_and_the_encoders_as_served_are_in_the_tables(library, tmp_path, phantoms):
+    from functools import partial
+
+    from app.evaluation.roles import read_pixel_set
+
+    pictures = sorted((phantoms / "images").glob("*.png"))[:4]
+    lines = [
+        f"{path},{role}" for path, role in zip(pictures, ("reference", "similar", "similar", "different"), strict=True)
+    ]
+    (tmp_path / "roles.csv").write_text("\n".join(["path,role", *lines]) + "\n", encoding="utf-8")
+    chosen = partial(read_pixel_set, tmp_path / "roles.csv", library.keyer)
+    tables = {one.key: one for one in evaluated(library, pixels=True, pixel_set=chosen, kinds=("organ",)).tables}
+    assert [row[:2] for row in tables["table-6"].rows] == [
+        ["line 2", "reference"], ["line 3", "similar"], ["line 4", "similar"],
+    ]  # fmt: skip
+    assert "--pixel-set" in tables["table-6"].notes[0] or "--pixel-set" in tables["table-6"].caption
+    assert "resnet-us" in {row[0] for row in tables["table-3"].rows}
+    assert "84.81 %" in tables["table-3"].notes[0]
+    assert "by the majority of the five nearest" in tables["table-3"].notes[0]
