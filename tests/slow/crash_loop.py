@@ -87,7 +87,7 @@ class Expected:
     """What must be there after a kill: what was acknowledged; of what was only begun either state will do."""
 
     def __init__(self) -> None:
-        self.there: dict[str, str] = {}  # key -> organ
+        self.there: dict[str, list[str]] = {}  # key -> organ, sha256 of its frame
         self.open: set[str] = set()
         self.acknowledged = 0
 
@@ -110,7 +110,7 @@ class Expected:
                     self.there.pop(key, None)
             elif word == "relabelled":
                 key, organ = rest.split()
-                self.there[key] = organ
+                self.there[key] = [organ, self.there[key][1]]
         return doing
 
 
@@ -199,8 +199,16 @@ def enrol(service, manifest, rows, what, say) -> None:
     )
     assert not report.bad, report.bad
     new = set(report.ids.values()) - there
-    organs = {found.id: found.labels.organ for found in service.catalogue.get_many(sorted(new))}
-    say(f"added {json.dumps(organs)}")
+    say(f"added {json.dumps(states(service, sorted(new)))}")
+
+
+def states(service: Service, keys: list[str]) -> dict[str, list[str]]:
+    """Key -> organ and sha256 of the frame, of some references."""
+    files = service.catalogue.files
+    return {
+        found.id: [str(found.labels.organ), checksum(files.read(found.id))]
+        for found in service.catalogue.get_many(keys)
+    }
 
 
 def remove(service: Service, manifest: Manifest, rng: random.Random, say) -> None:
@@ -243,7 +251,7 @@ def recrop(service: Service, manifest: Manifest, rng: random.Random, say) -> Non
             LIBRARY, Manifest(rows=rows, bad=[], dropped=(), taxonomy=manifest.taxonomy), on_conflict="update"
         )
         assert not report.bad, report.bad
-        say(f"added {json.dumps({key: service.catalogue.get(key).labels.organ})}")
+        say(f"added {json.dumps(states(service, [key]))}")
 
 
 def still_id(path: Path) -> str:
@@ -266,16 +274,16 @@ def checked(folder: Path, expected: Expected, doing: str) -> None:
         in_child(lambda: found.write_text(json.dumps(look(folder))))
     _, status = os.waitpid(child, 0)
     assert status == 0, "what was left after a kill cannot be opened, or something is half there; see above"
-    organs = json.loads(found.read_text())
+    there = json.loads(found.read_text())
     for key in expected.there.keys() - expected.open:
-        assert organs.get(key) == expected.there[key], f"{key} was acknowledged and is lost or changed"
-    surplus = organs.keys() - expected.there.keys()
+        assert there.get(key) == expected.there[key], f"{key} was acknowledged and is lost or changed"
+    surplus = there.keys() - expected.there.keys()
     assert not surplus or doing.startswith("enrol"), f"{doing} left {len(surplus)} references that were removed"
-    expected.there = organs
+    expected.there = there
 
 
-def look(folder: Path) -> dict[str, str]:
-    """Key -> organ of all that a start finds after a kill; raises AssertionError where anything is half there."""
+def look(folder: Path) -> dict[str, list[str]]:
+    """The states of all that a start finds after a kill; raises AssertionError where anything is half there."""
     with opened(folder, FIRST) as service:
         service.preload()
         catalogue = service.catalogue
@@ -299,7 +307,7 @@ def look(folder: Path) -> dict[str, str]:
             all_distances = np.sort(np.linalg.norm(np.stack(list(vectors.values())) - vectors[key], axis=1))
             np.testing.assert_allclose(hits.distances, all_distances[:10], atol=1e-6)
         assert_sound(folder)
-        return {found.id: str(found.labels.organ) for found in references}
+        return states(service, keys)
 
 
 def frames_of_rows(folder: Path) -> dict[str, str]:
