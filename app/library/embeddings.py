@@ -8,7 +8,7 @@ from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Engine, Text, bindparam, cast, delete, insert, select, update
+from sqlalchemy import ColumnElement, Engine, Select, Text, bindparam, cast, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import LABEL_KINDS, Labels, Vectors
@@ -112,11 +112,21 @@ class Embeddings:
                 return None
             changed = (_REFERENCE.library_id == row.id) & (_REFERENCE.version > since.version)
             shelf = _shelf(session, digest, changed)
-            gone = select(RemovalRow.reference_id).where(
-                RemovalRow.library_id == row.id, RemovalRow.version > since.version
-            )
-            removed = {*session.scalars(gone), *session.scalars(select(_REFERENCE.id).where(changed))}
+            removed = {*session.scalars(_removed(row, since)), *session.scalars(select(_REFERENCE.id).where(changed))}
             return Changes(info_of(session, row), shelf, sorted(removed.difference(shelf.ids)))
+
+    def touched(self, library: str, since: Edition) -> set[str] | None:
+        """The ids of references that came, changed or went since an edition; None where it is no past of the library's.
+
+        That is where the library was deleted, made anew, or restored from a backup.
+        """
+        with Session(self._engine) as session, session.begin():
+            row = session.scalar(select(LibraryRow).where(LibraryRow.name == library))
+            if row is None or row.uid != since.uid or row.version < since.version:
+                return None
+            ids = set(session.scalars(_removed(row, since)))
+            changed = select(_REFERENCE.id).where(_REFERENCE.library_id == row.id, _REFERENCE.version > since.version)
+            return ids.union(session.scalars(changed))
 
     def counts(self, library: str) -> dict[str, tuple[str, int]]:
         """Digest -> (encoder, number of vectors) of a library."""
@@ -208,6 +218,10 @@ class Embeddings:
                 values = {"library_id": row.id, "version": row.version}
                 session.execute(insert(RemovalRow), [{**values, "reference_id": key} for key in keys])
             return len(keys)
+
+
+def _removed(row: LibraryRow, since: Edition) -> Select[str]:
+    return select(RemovalRow.reference_id).where(RemovalRow.library_id == row.id, RemovalRow.version > since.version)
 
 
 _SHELF_COLUMNS = (

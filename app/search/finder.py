@@ -8,7 +8,7 @@ from typing import Any
 from app.domain import Frame, ImageFacts, Vectors
 from app.encoders.base import Encoder
 from app.encoders.batcher import Batcher
-from app.errors import BadInput, NotFound
+from app.errors import BadInput, NotFound, Unavailable
 from app.images.deidentify import Keyer
 from app.images.limits import DECODERS
 from app.images.reader import ReadLimits, read_frame
@@ -179,6 +179,8 @@ class Finder:
             if len(neighbours) == len(ranking.hits.rows) and self._shelves.is_present(snapshot):
                 break
             snapshot = self._shelves.snapshot(snapshot.info.name, choice.encoder)  # one of them has changed meanwhile
+        else:
+            raise _changing_too_fast()
         return Answer(
             facts=asked.facts,
             reference_id=asked.self_id if asked.self_id in snapshot.row_of else None,
@@ -239,6 +241,15 @@ class Finder:
         if asked.is_reference and asked.scores.dreamsim is None:
             return without_vectors("the reference that was asked for has", library)
         return without_vectors(f"{lacking} of {len(neighbours)} neighbours have", library)
+
+
+def _changing_too_fast() -> Unavailable:
+    """What a caller is told rather than an answer that mixes versions, or lacks what was changed while it was made."""
+    return Unavailable(
+        "library_changing",
+        f"references of the library were changed or removed during each of {_ATTEMPTS} attempts to search it",
+        hint="search again",
+    )
 
 
 def describe(encoder: Encoder) -> EncoderInfo:

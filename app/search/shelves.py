@@ -70,8 +70,14 @@ class Shelves:
         return self._maker.forget(uid, ids)
 
     def is_present(self, snapshot: Snapshot) -> bool:
-        """Whether an index that lies elsewhere may still be taken for that of the snapshot: it moves by itself."""
-        return self._maker.keeps_vectors or self._edition(snapshot.info.name) == snapshot.info.edition
+        """Whether an index that lies elsewhere may still be taken for that of the snapshot: it moves by itself.
+
+        What came since the snapshot does not matter, which knows nothing of it: searches go on beside an enrolment.
+        """
+        if self._maker.keeps_vectors or self._edition(snapshot.info.name) == snapshot.info.edition:
+            return True
+        touched = self._catalogue.embeddings.touched(snapshot.info.name, snapshot.info.edition)
+        return touched is not None and touched.isdisjoint(snapshot.row_of)
 
     def settle(self) -> None:
         """Wait until all engines that are being built stand."""

@@ -98,6 +98,19 @@ def test_what_was_added_and_removed_again_is_not(library):
     assert (shelf.ids, removed) == ([], [key])
 
 
+def test_what_came_changed_or_went_has_been_touched_and_nothing_else(library):
+    catalogue, keys, since = library
+    touched = catalogue.embeddings.touched
+    assert touched("fetal", since) == set()
+    (added,) = catalogue.add("fetal", [new(9)])
+    catalogue.remove(keys[:1])
+    catalogue.update(keys[1], Labels(), {})
+    assert touched("fetal", since) == {added, *keys[:2]}
+    assert touched("fetal", Edition(since.uid, 99)) is None  # an older database was restored
+    assert touched("fetal", Edition("another", since.version)) is None
+    assert touched("none", since) is None
+
+
 def test_another_taxonomy_changes_those_whose_groups_it_changes(library):
     catalogue, keys, since = library
     (spine,) = catalogue.add("fetal", [new(5, labels=Labels(organ="spine", organ_group="trunk"))])
