@@ -82,6 +82,8 @@ def test_enrol_writes_a_map_and_reports_bad_rows(tmp_path, phantoms):
         (("libraries",), {"SONOSEEK_SERVER": "x"}, 2, "bad_settings"),
         (("libraries",), {"SONOSEEK_LIBRARY__DATABASE_URL": "nonsense"}, 2, "database_unusable"),
         (("enrol", "a/b", str(Path(__file__))), {}, 3, "bad_manifest"),
+        (("sync", "demo"), {"SONOSEEK_QDRANT__URL": ":memory:"}, 2, "qdrant_in_memory"),
+        (("sync", "demo"), {"SONOSEEK_QDRANT__URL": "http://127.0.0.1:9"}, 1, "the connection failed"),
     ],
 )
 def test_errors_say_what_can_be_done_and_exit_accordingly(demo_data, arguments, environment, code, says):
@@ -90,7 +92,7 @@ def test_errors_say_what_can_be_done_and_exit_accordingly(demo_data, arguments, 
     )
     assert result.returncode == code, result.stderr
     assert says in result.stderr
-    assert "Traceback" not in result.stderr
+    assert not re.search("Traceback|stamina|retry_scheduled|httpx|grpc", result.stderr)
 
 
 def test_embedding_again_and_adopting_leave_lines(demo_data, tmp_path):

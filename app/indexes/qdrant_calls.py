@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from json import JSONDecodeError
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ _DOWN_S = 1.0
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _LATER = {408, 429, 502, 503, 504}
-_GRPC_LATER = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
+_GRPC_LATER = {StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
 _GRPC_STATUS = {StatusCode.UNAUTHENTICATED: 401, StatusCode.PERMISSION_DENIED: 403, StatusCode.NOT_FOUND: 404}
 
 
@@ -114,9 +115,11 @@ class Calls:
             raise _answered(error.status_code or 0) from None
         except RpcError as error:
             raise _refused(error) from None
-        except ValueError as error:  # what the engine in memory raises for every refusal
+        except ValueError as error:  # of every kind, by the engine in memory
             if self.in_memory and "not found" in str(error):
                 raise _no_collection() from None
+            if isinstance(error, JSONDecodeError):
+                raise _other_language() from None
             raise
 
 
@@ -168,9 +171,12 @@ def _open(settings: QdrantSettings, api_key: str | None, timeout_s: float) -> Qd
 
 def _cut_off(source: Exception) -> Exception:
     if isinstance(source, ValueError):  # an answer that is none of Qdrant's
-        return _strange("what answers there does not speak as Qdrant does")
-    name = type(source).__name__
-    return _NotNow("it did not answer in time" if "Timeout" in name else "the connection failed", is_silence=True)
+        return _other_language()
+    return _silent(is_late="Timeout" in type(source).__name__)
+
+
+def _silent(*, is_late: bool) -> _NotNow:
+    return _NotNow("it did not answer in time" if is_late else "the connection failed", is_silence=True)
 
 
 def _answered(status: int) -> Exception:
@@ -185,9 +191,10 @@ def _answered(status: int) -> Exception:
 
 def _refused(error: RpcError) -> Exception:
     code = error.code() if hasattr(error, "code") else StatusCode.UNKNOWN
+    if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):  # the client's words for no answer at all
+        return _silent(is_late=code is StatusCode.DEADLINE_EXCEEDED)
     if code in _GRPC_LATER:
-        silent = code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
-        return _NotNow(f"it answered with {code.name} over gRPC", is_silence=silent)
+        return _NotNow(f"it answered with {code.name} over gRPC")
     if code in _GRPC_STATUS:
         return _answered(_GRPC_STATUS[code])
     return _strange(f"it answered with {code.name} over gRPC")
@@ -225,6 +232,10 @@ def no_qdrant() -> SonoSeekError:
         "what answers at the address of Qdrant does not speak as Qdrant does",
         hint="see that SONOSEEK_QDRANT__URL names Qdrant itself, with its port (6333 unless it was set otherwise)",
     )
+
+
+def _other_language() -> SonoSeekError:
+    return _strange("what answers there does not speak as Qdrant does")
 
 
 def _strange(what: str) -> SonoSeekError:

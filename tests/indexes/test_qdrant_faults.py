@@ -3,13 +3,14 @@
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import grpc
 import numpy as np
 import pytest
 import structlog
 from qdrant_client.http import models
-from qdrant_facade import Fault
+from qdrant_facade import Fault, served
 from qdrant_library import SmallLibrary, running_qdrant, unit
 
 from app.config import QdrantSettings
@@ -155,6 +156,32 @@ def test_a_server_that_knows_no_such_question_is_no_qdrant(qdrant, library):
         store.follow(library.place, library.changes())
     assert caught.value.code == "qdrant_address"
     assert "SONOSEEK_QDRANT__URL" in caught.value.hint
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, "qdrant_failed"), (404, "qdrant_address"), (500, "qdrant_failed")])
+def test_what_answers_in_another_language_is_told_as_such(library, status, code):
+    """As any web server does whose port was mistaken for Qdrant's."""
+
+    async def web_page(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<html>secret words</html>"})
+
+    with (
+        served(web_page) as url,
+        closing(QdrantStore(QdrantSettings(url=url, grpc=False))) as store,
+        pytest.raises((Unavailable, Misconfigured)) as caught,
+    ):
+        store.sync(library.place, library.version, library.truth(), library.points)
+    assert caught.value.code == code
+    assert "secret words" not in caught.value.detail
+
+
+def test_nobody_home_is_told_in_words(library):
+    for over_grpc in (False, True):
+        settings = QdrantSettings(url="http://127.0.0.1:9", grpc=over_grpc, grpc_port=9, attempts=1)
+        with closing(QdrantStore(settings)) as store, pytest.raises(Unavailable) as caught:
+            store.count(library.place)
+        assert caught.value.detail == "Qdrant at 127.0.0.1:9 cannot be used: the connection failed"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from qdrant_facade import Fault
 from qdrant_library import running_qdrant
 from test_shelves import new
 
@@ -25,13 +26,18 @@ ALL = Wish(library="fetal", k=1000, scores=())
 
 
 @pytest.fixture
-def service(tmp_path):
+def qdrant(tmp_path):
     (tmp_path / "qdrant").mkdir()
-    with running_qdrant(tmp_path / "qdrant") as qdrant:
-        settings = Settings(data=tmp_path / "data", index={"engine": "qdrant"}, qdrant=qdrant.settings())
-        with running_service(settings) as opened:
-            opened.catalogue.put_library("fetal")
-            yield opened
+    with running_qdrant(tmp_path / "qdrant") as running:
+        yield running
+
+
+@pytest.fixture
+def service(qdrant, tmp_path):
+    settings = Settings(data=tmp_path / "data", index={"engine": "qdrant"}, qdrant=qdrant.settings())
+    with running_service(settings) as opened:
+        opened.catalogue.put_library("fetal")
+        yield opened
 
 
 @pytest.fixture
@@ -141,3 +147,23 @@ def test_searches_during_changes_see_one_version_each(service, query):
     assert torn == []
     assert len(versions) > 5
     check_whole(service, service.finder.find(query, ALL), query)
+
+
+def test_those_who_wait_for_a_silent_qdrant_wait_once_together(service, qdrant, query):
+    """They queue while one of them brings the collection up to date, and its time-outs are not theirs again."""
+    add(service, range(4), random.Random(7))
+    qdrant.faults.append(Fault("timeout", times=10**6))
+    failed = []
+
+    def search():
+        with pytest.raises(Unavailable) as caught:
+            service.finder.find(query, ALL)
+        failed.append(caught.value)
+
+    threads = [threading.Thread(target=search) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(error.code, error.status) for error in failed] == [("qdrant_unreachable", 503)] * 8
+    assert len(qdrant.asked) <= qdrant.settings().attempts
