@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from PIL import Image
-
-from app.domain import Pixels
 from app.errors import Misconfigured
 from app.evaluation.audit import Audit
 from app.evaluation.audit_report import audit_lines, by_verdict, name_of, real_conflicts, said_of
 from app.evaluation.contradictions import Contradiction
 from app.evaluation.near_duplicates import NearDuplicate, Verdict
+from app.evaluation.thumbnails import ReadFrame, data_uri
 from app.version import VERSION
 
 MOST_CASES = 60
 """Cases that a section shows; all of them stand in the JSON."""
 
 _SIDE = 220
-_QUALITY = 82
 _TEMPLATES = Path(__file__).parent / "templates"
-
-ReadFrame = Callable[[int], Pixels | None]
-"""Row -> its stored frame, None where that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +146,6 @@ def _gallery(audit: Audit, read_frame: ReadFrame) -> Show:
     @cache
     def image(row: int) -> str | None:
         pixels = read_frame(row)
-        return None if pixels is None else _data_uri(pixels)
+        return None if pixels is None else data_uri(pixels, _SIDE)
 
     return lambda row, kind: Picture(name_of(audit, row), said_of(audit, row), image(row), kind)
-
-
-def _data_uri(pixels: Pixels) -> str:
-    thumbnail = Image.fromarray(pixels)
-    thumbnail.thumbnail((_SIDE, _SIDE))
-    packed = io.BytesIO()
-    thumbnail.save(packed, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(packed.getvalue()).decode()
