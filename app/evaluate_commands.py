@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,10 +71,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge encoders by how often the ten nearest share a label: the paper's tables and a rigorous protocol."""
+    from app.evaluation.names import complete_encoders
+    from app.evaluation.options import Options
     from app.evaluation.patient_report import Settings
     from app.evaluation.protocol import Patients, Protocol
-    from app.evaluation.run import Options
     from app.evaluation.run import evaluate as run
+    from app.evaluation.served_tables import tables_4_and_5
     from app.search.recorder import LOCAL
     from app.wiring import open_library
 
@@ -81,16 +84,17 @@ def evaluate(
         raise typer.BadParameter("--protocol is patient or paper")
     if patients not in [one.value for one in Patients]:
         raise typer.BadParameter("--patients is given or near-duplicates")
-    _make_folder(folder)
+    if folder is not None:
+        _check_folder(folder)
     opened = open_library(current_settings())
     options = Options(
-        encoders=encoders.split(",") if encoders else _stored(opened.catalogue, library),
+        encoders=complete_encoders(opened.catalogue, library) if encoders is None else _names(encoders),
         settings=Settings(
             Protocol(protocol), Patients(patients), min_images, draws=draws, flips=5 * draws, permutations=draws // 2
         ),
         left_out=leave_out or (),
-        search_bench=search_bench,
-        pixel_set=partial(_pixel_set, opened, pixel_set) if pixel_set else None,
+        times=() if search_bench is None else tables_4_and_5(search_bench),
+        pixel_set=None if pixel_set is None else _pixel_set(opened, pixel_set),
         precision=_precision(opened) if folder is not None else "fp32",
         pixels=folder is not None,
         example=example,
@@ -114,6 +118,10 @@ def evaluate(
         out.print(line)
     if folder is not None:
         out.print(f"report: {folder / 'report.html'}")
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def _pixel_set(opened: "Library", path: Path) -> "PixelSet":
@@ -171,12 +179,6 @@ class _Bars:
         err.print(text)
 
 
-def _stored(catalogue: "Catalogue", library: str) -> list[str]:
-    """The encoders that have a vector of every reference."""
-    size = catalogue.library(library).size
-    return sorted({name for name, count in catalogue.embeddings.counts(library).values() if count == size})
-
-
 def _adopt(catalogue: "Catalogue", report: "Report") -> None:
     from app.evaluation.adoption import adopt
 
@@ -198,13 +200,18 @@ def _write(catalogue: "Catalogue", report: "Report", folder: Path, *, images: bo
     forget_partial(folder)
 
 
-def _make_folder(folder: Path | None) -> None:
-    """What cannot be written is told before the work."""
-    if folder is None:
-        return
+def _check_folder(folder: Path) -> None:
+    """What a report lacks, or where it cannot be written, is told before the work."""
+    from app.evaluation.extra import check_report_extra
+
+    check_report_extra()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise Misconfigured(
-            "folder_unwritable", f"the folder cannot be made ({type(error).__name__})", hint="check --out"
+            "folder_unwritable",
+            f"nothing can be written into the folder that --out names ({type(error).__name__})",
+            hint="name a folder that can be made and written",
         ) from None

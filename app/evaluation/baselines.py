@@ -42,7 +42,7 @@ def load_entrants(
     """
     wanted = list(dict.fromkeys(names))
     encoders = [name for name in wanted if name not in BASELINES]
-    ground, found = load_contestants(catalogue, library, encoders or [_any_digest(catalogue, library)])
+    ground, found = load_contestants(catalogue, library, encoders or [any_digest(catalogue, library)])
     entrants = dict(zip(encoders, found, strict=False))  # without encoders the found one only gives the rows
     for name in wanted:
         if name in BASELINES:
@@ -88,8 +88,8 @@ def untrained_encoder() -> Encoder:
     return untrained_resnet(Preprocess.parse(shipped.preprocess))
 
 
-def _any_digest(catalogue: Catalogue, library: str) -> str:
-    """A digest with vectors of all references, only to have the rows."""
+def any_digest(catalogue: Catalogue, library: str) -> str:
+    """The digest with most vectors; raises BadInput ``no_labels`` where there are none."""
     counts = catalogue.embeddings.counts(library)
     if not counts:
         raise BadInput(

@@ -100,7 +100,7 @@ def load_contestants(catalogue: Catalogue, library: str, encoders: Sequence[str]
     """The stored vectors of some encoders, all of one version of a library.
 
     Raises NotFound ``unknown_library``; Conflict ``vectors_missing`` or ``library_changed``; BadInput
-    ``unknown_encoder`` or ``several_digests``.
+    ``vectors_missing`` or ``several_digests``.
     """
     stored = catalogue.embeddings.counts(library)
     contestants = []

@@ -51,7 +51,7 @@ def choose_example(ground: Ground, rankings: Sequence[Ranked], cut: Cut, *, want
     Raises BadInput ``unknown_example``.
     """
     if wanted is not None:
-        return Example(_row_of(ground, wanted), "The query was named by --example.")
+        return Example(row_of(ground, wanted), "The query was named by --example.")
     first = telling(ground, rankings)
     asked = cut.kept[first.queries]
     if not asked.any():
@@ -70,6 +70,18 @@ def choose_example(ground: Ground, rankings: Sequence[Ranked], cut: Cut, *, want
         row,
         f"The query was chosen by rule: of the {who} with the commonest {first.kind} it has the median number of "
         f"matches under {first.contestant}, and is the first by id among equals.",
+    )
+
+
+def row_of(ground: Ground, wanted: str) -> int:
+    """The row of a reference by id or external id; raises BadInput ``unknown_example``."""
+    for row, found in enumerate(ground.references):
+        if wanted in (found.id, found.external_id):
+            return row
+    raise BadInput(
+        "unknown_example",
+        f"no reference of {ground.info.name!r} has the id that was given for the example",
+        hint="give the id or the external id of a reference of this library",
     )
 
 
@@ -144,17 +156,6 @@ def figures_2_to_4(ground: Ground, rankings: Sequence[Ranked], example: Example,
     caption = f"Drawn at random from the same gallery, seed {seed}."
     galleries.append(_gallery(ground, "figure-4", "Figure 4: ten random images", caption, kind, example.row, drawn))
     return galleries
-
-
-def _row_of(ground: Ground, wanted: str) -> int:
-    for row, found in enumerate(ground.references):
-        if wanted in (found.id, found.external_id):
-            return row
-    raise BadInput(
-        "unknown_example",
-        f"no reference of {ground.info.name!r} has the id that was given for the example",
-        hint="give the id or the external id of a reference of this library",
-    )
 
 
 def _neighbours(ranked: Ranked, query: int) -> list[int]:

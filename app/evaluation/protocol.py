@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ from app.search.ranking import rank
 
 K = 10
 """Neighbours of every query, as in the paper."""
+
+_NAMED = 5  # references in a refusal
 
 KINDS = ("organ", "organ_group", "diagnoses", "diagnosis_groups", "findings")
 """The label kinds that a report goes through, where a library has them."""
@@ -109,12 +111,19 @@ def evaluable_kinds(ground: Ground, kinds: Sequence[str] = KINDS) -> tuple[list[
         else:
             can.append(kind)
     if not can:
-        raise BadInput(
-            "too_few_images" if any(ground.annotated(kind).any() for kind in kinds) else "no_labels",
-            f"nothing of {ground.info.name!r} can be judged: {'; '.join(cannot.values())}",
-            hint="enrol a manifest with labels (columns organ, diagnoses, findings) of at least 11 images",
-        )
+        raise _nothing_to_judge(ground, cannot)
     return can, cannot
+
+
+def _nothing_to_judge(ground: Ground, why: Mapping[str, str]) -> BadInput:
+    few = [reason for kind, reason in why.items() if ground.annotated(kind).any()]
+    if few:
+        return BadInput("too_few_images", "; ".join(few), hint="enrol more labelled images")
+    return BadInput(
+        "no_labels",
+        f"no reference of {ground.info.name!r} carries a label that could be judged ({', '.join(why)})",
+        hint="add columns organ, diagnoses or findings to the manifest and enrol it again with --on-conflict update",
+    )
 
 
 def gallery_of(ground: Ground, kind: str) -> Mask:
@@ -143,19 +152,22 @@ def check_patients(ground: Ground, protocol: Protocol, patients: Patients) -> No
         raise BadInput(
             "no_patients",
             f"no reference of {ground.info.name!r} has a patient, so a query's own patient cannot be left out",
-            hint="add a column patient_id to the manifest and enrol it again; or give --patients near-duplicates "
-            "(pictures that look almost equal count as one patient), or --protocol paper",
+            hint="add a column patient_id to the manifest and enrol it again with --on-conflict update; or give "
+            "--patients near-duplicates (pictures that look almost equal count as one patient), or --protocol paper",
         )
 
 
 def check_vectors(contestant: Contestant) -> None:
     """Raise BadInput ``not_finite`` where a vector holds NaN or infinity."""
-    broken = int(np.count_nonzero(~np.isfinite(contestant.snapshot.vectors).all(axis=1)))
+    broken = np.flatnonzero(~np.isfinite(contestant.snapshot.vectors).all(axis=1)).tolist()
     if broken:
+        references = contestant.snapshot.references
+        named = ", ".join(references[row].id for row in broken[:_NAMED])
         raise BadInput(
             "not_finite",
-            f"{broken} vectors of {contestant.name} hold numbers that are not finite",
-            hint="delete the references and enrol them again with this encoder, and check its weights",
+            f"{len(broken)} of {len(references)} vectors of {contestant.name} hold numbers that are not finite, those "
+            f"of the references {named}{' and others' if len(broken) > _NAMED else ''}",
+            hint="check the encoder's weights, delete these references (DELETE /references/ID) and enrol them again",
         )
 
 

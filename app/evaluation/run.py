@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import platform
 import time
-import typing
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
-from app.encoders.listing import list_models
+from app.encoders.base import Encoder
 from app.encoders.weights import WeightStore
 from app.errors import BadInput
 from app.evaluation.baselines import is_baseline, load_entrants, pictures_to_read
@@ -20,10 +17,13 @@ from app.evaluation.controls import ControlFigures, Sources, shortcut_controls, 
 from app.evaluation.ground import Contestant, Ground
 from app.evaluation.label_match import Cut
 from app.evaluation.left_out import without_labels
-from app.evaluation.natural import OpenEncoder, natural_vectors
-from app.evaluation.one_query import Gallery, choose_example, figures_2_to_4, table_9, table_10
+from app.evaluation.names import check_names
+from app.evaluation.natural import natural_vectors
+from app.evaluation.one_query import row_of
+from app.evaluation.options import Options, Progress, Silence
 from app.evaluation.overlap import overlap_warnings, overlaps_of
-from app.evaluation.paper_tables import PaperFigures, label_tables, paper_figures, query_table
+from app.evaluation.paper_section import paper_part
+from app.evaluation.paper_tables import PaperFigures, paper_figures, query_table
 from app.evaluation.partial import Partial
 from app.evaluation.patient_report import (
     ContestantReport,
@@ -36,65 +36,14 @@ from app.evaluation.patient_report import (
     rank_contestant,
 )
 from app.evaluation.patient_tables import patient_tables
-from app.evaluation.protocol import KINDS, Protocol, Ranked, check_patients, evaluable_kinds
+from app.evaluation.protocol import Protocol, Ranked, check_patients, check_vectors, evaluable_kinds
 from app.evaluation.report import Report, Section
-from app.evaluation.roles import PixelSet
-from app.evaluation.served_tables import tables_1_to_3, tables_4_and_5
 from app.evaluation.state import version_of
 from app.evaluation.summary import summarise
-from app.evaluation.tables import Table
 from app.library.catalogue import Catalogue
 from app.version import VERSION
 
-_RESNET = "resnet-us"
-_MEASURED_ON = "on this library, by the majority of the five nearest"
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "scikit-image", "opencv-python-headless", "sewar", "torch", "matplotlib")
-
-
-class Progress(typing.Protocol):
-    """Is told when a stage begins and how far it is."""
-
-    def stage(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """A stage of so many steps; gives what is told of steps as they are done."""
-        ...
-
-    def note(self, text: str) -> None:
-        """What a user should know at once."""
-        ...
-
-
-class _Silent:
-    @contextmanager
-    def stage(self, _title: str, _total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda _done: None
-
-    def note(self, _text: str) -> None:
-        pass
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to evaluate.
-
-    ``encoder`` opens encoders that embed pictures anew: photographs, and those of the shortcut ``controls``, whose
-    pictures come from there. ``pixel_set`` gives the pictures of Tables 6 to 8, which are else chosen by rule;
-    ``precision`` is that of this machine, for the encoders as they are served. ``left_out`` are organs that no
-    fine-organ figure shall be about; in ``partial`` finished encoders are kept, so that an interrupted run can go on.
-    """
-
-    encoders: Sequence[str]
-    settings: Settings = field(default_factory=Settings)
-    kinds: Sequence[str] = KINDS
-    left_out: Sequence[str] = ()
-    search_bench: Path | None = None
-    pixels: bool = True
-    pixel_set: Callable[[], PixelSet] | None = None
-    precision: str = "fp32"
-    example: str | None = None
-    controls: Callable[[Ground], Sources] | None = None
-    encoder: OpenEncoder | None = None
-    partial: Path | None = None
-    command: str = ""
 
 
 class _Clock:
@@ -113,31 +62,31 @@ def evaluate(
 ) -> Report:
     """Judge encoders over a library.
 
-    Raises NotFound ``unknown_library``; BadInput ``no_encoders``, ``no_labels``, ``no_patients``, ``too_few_images``,
-    ``not_finite``, ``vectors_missing``; Conflict ``vectors_missing``, ``library_changed``; Misconfigured
-    ``extra_missing`` where pixel metrics are wanted without their packages.
+    What cannot be done is told before the work: NotFound ``unknown_library``, ``unknown_encoder``; BadInput
+    ``no_encoders``, ``no_labels``, ``no_patients``, ``too_few_images``, ``not_finite``, ``vectors_missing``,
+    ``unknown_example``; Conflict ``vectors_missing``, ``library_changed``; Misconfigured ``extra_missing`` where pixel
+    metrics are wanted without their packages, ``weights_missing`` where controls are; and what their sources raise.
     """
-    progress, clock, settings = progress or _Silent(), _Clock(), options.settings
+    progress, clock, settings = progress or Silence(), _Clock(), options.settings
     if not options.encoders:
         raise BadInput("no_encoders", "no encoder was named", hint="add --encoders resnet-us,pixels-32")
+    check_names(catalogue, weights, library, options.encoders)
     with clock.time("load"):
         to_read = pictures_to_read(catalogue.library(library).size, options.encoders)
         with progress.stage("reading vectors and pictures", to_read) as advance:
             ground, contestants = load_entrants(catalogue, library, options.encoders, progress=advance)
         if options.left_out:
             ground = without_labels(ground, "organ", options.left_out)
-    check_patients(ground, settings.protocol, settings.patients)
-    kinds, skipped = evaluable_kinds(ground, options.kinds)
+    kinds, skipped = _check(ground, contestants, options)
+    redrawn = _redrawn(ground, contestants, options)
     rankings, figures = _judge(ground, contestants, kinds, skipped, options, progress, clock)
     overlaps = overlaps_of(catalogue, weights, ground, contestants)
     papers = [one[Protocol.PAPER][kind] for kind in kinds for one in rankings]
     cut = Cut.of(ground, settings.min_images)
     with clock.time("paper tables"):
-        sections, galleries = _sections(catalogue, weights, ground, figures, papers, cut, options, progress)
+        paper = paper_part(catalogue, weights, ground, figures, papers, options, progress)
     with clock.time("controls"):
-        controls = _shortcuts(ground, contestants, kinds, options, progress)
-    if controls:
-        sections.insert(1, control_section(controls))
+        controls = [] if redrawn is None else _shortcuts(ground, contestants, kinds, redrawn, options, progress)
     return Report(
         ground=ground,
         figures=figures,
@@ -146,8 +95,8 @@ def evaluate(
         overlaps=overlaps,
         summary=summarise(ground, figures, overlaps),
         warnings=overlap_warnings(overlaps),
-        sections=sections,
-        galleries=galleries,
+        sections=[_rigorous(ground, figures), *([control_section(controls)] if controls else []), paper.section],
+        galleries=paper.galleries,
         queries=query_table(ground, papers, least=settings.min_images),
         provenance=_provenance(ground, contestants, options),
         times=clock.seconds,
@@ -158,13 +107,35 @@ def evaluate(
     )
 
 
-def _shortcuts(
-    ground: Ground, contestants: Sequence[Contestant], kinds: Sequence[str], options: Options, progress: Progress
-) -> list[ControlFigures]:
+def _check(ground: Ground, contestants: Sequence[Contestant], options: Options) -> tuple[list[str], dict[str, str]]:
+    """The kinds that can be judged, and why the others cannot; raises where nothing can be."""
+    check_patients(ground, options.settings.protocol, options.settings.patients)
+    for one in contestants:
+        check_vectors(one)
+    if options.example is not None:
+        row_of(ground, options.example)
+    return evaluable_kinds(ground, options.kinds)
+
+
+def _redrawn(
+    ground: Ground, contestants: Sequence[Contestant], options: Options
+) -> tuple[Sources, dict[str, Encoder]] | None:
+    """What shortcut controls need: pictures, and the encoders that embed them anew."""
     if options.controls is None or options.encoder is None:
-        return []
-    sources = options.controls(ground)
+        return None
     encoders = {one.name: options.encoder(one.name) for one in contestants if not is_baseline(one)}
+    return options.controls(ground), encoders
+
+
+def _shortcuts(
+    ground: Ground,
+    contestants: Sequence[Contestant],
+    kinds: Sequence[str],
+    redrawn: tuple[Sources, Mapping[str, Encoder]],
+    options: Options,
+    progress: Progress,
+) -> list[ControlFigures]:
+    sources, encoders = redrawn
     with progress.stage("shortcut controls", steps_of(ground, sources)) as advance:
         return shortcut_controls(
             ground,
@@ -225,68 +196,13 @@ def _paper(ground: Ground, papers: Sequence[Ranked], cut: Cut) -> dict[str, dict
     return found
 
 
-def _sections(
-    catalogue: Catalogue,
-    weights: WeightStore,
-    ground: Ground,
-    figures: PatientFigures,
-    papers: Sequence[Ranked],
-    cut: Cut,
-    options: Options,
-    progress: Progress,
-) -> tuple[list[Section], list[Gallery]]:
-    settings = options.settings
-    example = choose_example(ground, papers, cut, wanted=options.example)
-    one_query = [table_9(ground, papers, example, seed=settings.seed), table_10(ground, papers, example)]
-    paper: list[Table] = [table for table in one_query if table is not None]
-    paper += label_tables(ground, papers, least=settings.min_images, seed=settings.seed)
-    if options.pixels:
-        paper += _pixel_tables(catalogue, ground, papers, cut, options, progress)
-        paper += tables_1_to_3(
-            list_models(weights, options.precision), accuracy=_accuracy(figures), measured_on=_MEASURED_ON
-        )
-    if options.search_bench is not None:
-        paper += tables_4_and_5(options.search_bench)
-    sections = [
-        Section(
-            "The rigorous protocol" if settings.protocol is Protocol.PATIENT else "The paper's protocol, judged",
-            "What a new patient would see, how sure that is, and what could make it look better than it is.",
-            patient_tables(ground, figures),
-        ),
-        Section(
-            "The paper's tables",
-            "Every labelled image is a query against all others, those of its own patient too.",
-            sorted(paper, key=_number),
-        ),
-    ]
-    return sections, figures_2_to_4(ground, papers, example, seed=settings.seed)
-
-
-def _pixel_tables(
-    catalogue: Catalogue, ground: Ground, papers: Sequence[Ranked], cut: Cut, options: Options, progress: Progress
-) -> list[Table]:
-    from app.evaluation.pixel_tables import StoredInputs, measure_neighbours, table_14, table_17_21, tables_6_to_8
-    from app.evaluation.roles import choose_pixel_set
-
-    inputs, settings = StoredInputs(catalogue, ground), options.settings
-    chosen = options.pixel_set() if options.pixel_set else choose_pixel_set(ground, papers, inputs, seed=settings.seed)
-    first = [one for one in papers if one.kind == papers[0].kind]
-    notes = () if inputs.why_not is None else (inputs.why_not,)
-    with progress.stage("comparing pixels", len(first[0].queries)) as advance:
-        measured = measure_neighbours(first, inputs, seed=settings.seed, progress=advance)
-    tables = [table_17_21(measured, cut, inputs, notes=notes), *tables_6_to_8(chosen, why_no_dreamsim=inputs.why_not)]
-    return [table_14(measured, cut, notes=notes), *tables] if cut.by_organ else tables
-
-
-def _accuracy(figures: PatientFigures) -> float | None:
-    """How often the majority of the five nearest names the organ, under resnet-us; None where it was not judged."""
-    by_kind = [one.figures[figures.settings.protocol] for one in figures.contestants if one.name == _RESNET]
-    return next((found["organ"].accuracy_of_5.value for found in by_kind if "organ" in found), None)
-
-
-def _number(table: Table) -> tuple[int, str]:
-    digits = "".join(character if character.isdigit() else " " for character in table.key).split()
-    return (int(digits[0]) if digits else 99, table.key)
+def _rigorous(ground: Ground, figures: PatientFigures) -> Section:
+    named = figures.settings.protocol is Protocol.PATIENT
+    return Section(
+        "The rigorous protocol" if named else "The paper's protocol, judged",
+        "What a new patient would see, how sure that is, and what could make it look better than it is.",
+        patient_tables(ground, figures),
+    )
 
 
 def _provenance(ground: Ground, contestants: Sequence[Contestant], options: Options) -> dict[str, str]:

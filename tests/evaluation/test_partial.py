@@ -10,10 +10,11 @@ from judged_ground import judged_ground, unit
 
 from app.config import Settings as ServiceSettings
 from app.evaluation.baselines import load_entrants
+from app.evaluation.options import Options
 from app.evaluation.partial import FOLDER, Partial, forget_partial
 from app.evaluation.patient_report import Settings, contestant_report, rank_contestant
 from app.evaluation.report_files import markdown, report_json
-from app.evaluation.run import Options, evaluate
+from app.evaluation.run import evaluate
 from app.wiring import open_library
 
 QUICK = Settings(draws=100, flips=100, permutations=20, min_images=5)

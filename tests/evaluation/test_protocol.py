@@ -162,7 +162,7 @@ def test_vectors_that_are_not_finite_are_refused():
     ground, contestant = judged_ground(["a"] * 12, TWELVE)
     broken = TWELVE.copy()
     broken[3, 0] = np.nan
-    with pytest.raises(BadInput, match="1 vectors") as caught:
+    with pytest.raises(BadInput, match=r"1 of 12 vectors of broken .* id-0003") as caught:
         rank_all(ground, with_vectors(contestant.snapshot, "broken", "sha256:y", broken), "organ", Protocol.PAPER)
     assert caught.value.code == "not_finite"
 

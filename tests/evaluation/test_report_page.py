@@ -14,11 +14,12 @@ from app.errors import Misconfigured, NotFound
 from app.evaluation.baselines import load_entrants
 from app.evaluation.frame_audit import stored_pixels
 from app.evaluation.natural import natural_vectors
+from app.evaluation.options import Options
 from app.evaluation.page import render_page
 from app.evaluation.pair_distances import EDGES, pair_distances
 from app.evaluation.patient_report import Settings
 from app.evaluation.protocol import Protocol, rank_all
-from app.evaluation.run import Options, evaluate
+from app.evaluation.run import evaluate
 from app.search.editor import LabelEdit
 from app.search.recorder import LOCAL
 from app.wiring import open_library, running_service

@@ -8,11 +8,12 @@ from jsonschema import Draft202012Validator
 
 from app.config import Settings as ServiceSettings
 from app.evaluation.control_sources import stored_sources
+from app.evaluation.options import Options
 from app.evaluation.patient_report import Settings
 from app.evaluation.protocol import Protocol
 from app.evaluation.report_files import SCHEMA_FILE, report_json, write_report
 from app.evaluation.report_schema import report_schema
-from app.evaluation.run import Options, evaluate
+from app.evaluation.run import evaluate
 from app.wiring import open_library
 
 QUICK = {"draws": 100, "flips": 100, "permutations": 20, "min_images": 5}

@@ -7,9 +7,10 @@ import pytest
 
 from app.config import Settings as ServiceSettings
 from app.errors import BadInput
+from app.evaluation.options import Options
 from app.evaluation.patient_report import Settings
 from app.evaluation.report_files import report_json, write_report
-from app.evaluation.run import Options, evaluate
+from app.evaluation.run import evaluate
 from app.wiring import open_library
 
 QUICK = Settings(draws=100, flips=200, permutations=20, min_images=5)
@@ -90,8 +91,6 @@ def test_an_organ_can_be_left_out(library):
 
 
 def test_the_pixel_set_of_a_file_and_the_encoders_as_served_are_in_the_tables(library, tmp_path, phantoms):
-    from functools import partial
-
     from app.evaluation.roles import read_pixel_set
 
     pictures = sorted((phantoms / "images").glob("*.png"))[:4]
@@ -99,7 +98,7 @@ def test_the_pixel_set_of_a_file_and_the_encoders_as_served_are_in_the_tables(li
         f"{path},{role}" for path, role in zip(pictures, ("reference", "similar", "similar", "different"), strict=True)
     ]
     (tmp_path / "roles.csv").write_text("\n".join(["path,role", *lines]) + "\n", encoding="utf-8")
-    chosen = partial(read_pixel_set, tmp_path / "roles.csv", library.keyer)
+    chosen = read_pixel_set(tmp_path / "roles.csv", library.keyer)
     tables = {one.key: one for one in evaluated(library, pixels=True, pixel_set=chosen, kinds=("organ",)).tables}
     assert [row[:2] for row in tables["table-6"].rows] == [
         ["line 2", "reference"], ["line 3", "similar"], ["line 4", "similar"],
