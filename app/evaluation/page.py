@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import Misconfigured
@@ -16,7 +16,7 @@ from app.evaluation.galleries import shown_galleries
 from app.evaluation.map2d import SIZE, Map, map_of
 from app.evaluation.pair_distances import pair_distances
 from app.evaluation.patient_figures import KindFigures
-from app.evaluation.protocol import KINDS, Protocol
+from app.evaluation.protocol import KINDS, Protocol, with_patients
 from app.evaluation.report import Report
 from app.evaluation.report_files import shown
 from app.evaluation.roles import name_of
@@ -84,7 +84,7 @@ def render_page(report: Report, frame: ReadFrame) -> str:
         version=VERSION,
         main=report.figures.settings.protocol.value,
         kinds=[_kind_part(report, kind) for kind in report.figures.kinds],
-        drawings=_common_drawings(report),
+        drawings=_captioned(report, _common_drawings(report)),
         map=chart,
         map_size=SIZE,
         thumbnails=_thumbnails(chart, frame),
@@ -106,7 +106,15 @@ def _kind_part(report: Report, kind: str) -> KindPart:
     drawings.append(plots.precision_against_size(kind, figures))
     if curves:
         drawings.append(plots.index_size(kind, curves))
-    return KindPart(kind, titled(kind), glance, drawings)
+    return KindPart(kind, titled(kind), glance, _captioned(report, drawings))
+
+
+def _captioned(report: Report, drawings: Sequence[Drawing]) -> list[Drawing]:
+    return [replace(one, caption=_about_patients(report, one.caption)) for one in drawings]
+
+
+def _about_patients(report: Report, caption: str) -> str:
+    return with_patients(report.ground, report.figures.settings.protocol, caption)
 
 
 def _figures(report: Report, kind: str, protocol: Protocol | None = None) -> list[KindFigures]:
@@ -132,6 +140,12 @@ def _glance(report: Report, kind: str, figures: Sequence[KindFigures]) -> Table:
             _interval(one.macro_both_roles.low, one.macro_both_roles.high),
         ]
         rows.append([*row, theirs.p_at_10.micro, contestant.leakage[kind].own_same.value] if leaks else row)
+    caption = (
+        f"{coverage.annotated} of {coverage.images} images carry a label, of {coverage.classes} classes and "
+        f"{coverage.patients} patients; {coverage.trials} pairs of a query and a label were judged. Macro figures are "
+        f"over the {coverage.macro_classes} classes of at least {figures[0].min_images} images."
+        + ("" if coverage.classes > 1 else " There is one class only, so there is nothing to tell apart.")
+    )
     columns = (
         "encoder",
         "P@10",
@@ -149,10 +163,7 @@ def _glance(report: Report, kind: str, figures: Sequence[KindFigures]) -> Table:
     return Table(
         key=f"glance-{kind}",
         title=f"{titled(kind)}: the figures that decide",
-        caption=f"{coverage.annotated} of {coverage.images} images carry a label, of {coverage.classes} classes and "
-        f"{coverage.patients} patients; {coverage.trials} pairs of a query and a label were judged. Macro figures are "
-        f"over the {coverage.macro_classes} classes of at least {figures[0].min_images} images."
-        + ("" if coverage.classes > 1 else " There is one class only, so there is nothing to tell apart."),
+        caption=_about_patients(report, caption),
         columns=(*columns, "paper P@10", "own patient in 10") if leaks else columns,
         rows=rows,
         formula="P@10: neighbours among ten that carry the query's label / 10; lift: found / expected by chance "

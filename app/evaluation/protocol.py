@@ -178,13 +178,25 @@ def whom_it_leaves_out(ground: Ground, protocol: Protocol) -> str:
     without = sum(found.patient_key is None for found in ground.references)
     sentence = "Each query sees all images but those of its own patient and its near-duplicates."
     if not ground.has_patients:
-        return (
-            "The library names no patients: groups of near-duplicates stand for them (--patients near-duplicates), and "
-            "every image without a near-duplicate counts as a patient of its own. " + sentence
-        )
+        return with_patients(ground, protocol, sentence)
     if without:
         return f"{sentence} {without} of {len(ground)} images have no patient; their near-duplicates stand for one."
     return sentence
+
+
+def with_patients(ground: Ground, protocol: Protocol, caption: str) -> str:
+    """A caption of something that rests on patients, with what stands for them where the library names none.
+
+    ``protocol`` is the one that the report stands for. A caption that says so already stays as it is.
+    """
+    if ground.has_patients:
+        return caption
+    option = " (--patients near-duplicates)" if protocol is Protocol.PATIENT else ""
+    said = (
+        f"The library names no patients: groups of near-duplicates stand for them{option}, and every image without a "
+        "near-duplicate counts as a patient of its own."
+    )
+    return caption if said in caption else f"{caption} {said}"
 
 
 def hidden_groups(ground: Ground, protocol: Protocol) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

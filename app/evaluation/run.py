@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from app.encoders.base import Encoder
@@ -36,7 +37,7 @@ from app.evaluation.patient_report import (
     rank_contestant,
 )
 from app.evaluation.patient_tables import patient_tables
-from app.evaluation.protocol import Protocol, Ranked, check_patients, check_vectors, evaluable_kinds
+from app.evaluation.protocol import Protocol, Ranked, check_patients, check_vectors, evaluable_kinds, with_patients
 from app.evaluation.report import Report, Section
 from app.evaluation.state import version_of
 from app.evaluation.summary import summarise
@@ -87,6 +88,7 @@ def evaluate(
         paper = paper_part(catalogue, weights, ground, figures, papers, options, progress)
     with clock.time("controls"):
         controls = [] if redrawn is None else _shortcuts(ground, contestants, kinds, redrawn, options, progress)
+    judged = [_rigorous(ground, figures), *([control_section(controls)] if controls else [])]
     return Report(
         ground=ground,
         figures=figures,
@@ -95,7 +97,7 @@ def evaluate(
         overlaps=overlaps,
         summary=summarise(ground, figures, overlaps),
         warnings=overlap_warnings(overlaps),
-        sections=[_rigorous(ground, figures), *([control_section(controls)] if controls else []), paper.section],
+        sections=[*(_about_patients(ground, settings, section) for section in judged), paper.section],
         galleries=paper.galleries,
         queries=query_table(ground, papers, least=settings.min_images),
         provenance=_provenance(ground, contestants, options),
@@ -197,12 +199,18 @@ def _paper(ground: Ground, papers: Sequence[Ranked], cut: Cut) -> dict[str, dict
 
 
 def _rigorous(ground: Ground, figures: PatientFigures) -> Section:
-    named = figures.settings.protocol is Protocol.PATIENT
     return Section(
-        "The rigorous protocol" if named else "The paper's protocol, judged",
+        "The rigorous protocol" if figures.settings.protocol is Protocol.PATIENT else "The paper's protocol, judged",
         "What a new patient would see, how sure that is, and what could make it look better than it is.",
         patient_tables(ground, figures),
     )
+
+
+def _about_patients(ground: Ground, settings: Settings, section: Section) -> Section:
+    tables = [
+        replace(table, caption=with_patients(ground, settings.protocol, table.caption)) for table in section.tables
+    ]
+    return replace(section, tables=tables)
 
 
 def _provenance(ground: Ground, contestants: Sequence[Contestant], options: Options) -> dict[str, str]:

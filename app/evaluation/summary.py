@@ -9,7 +9,7 @@ from app.evaluation.ground import Ground
 from app.evaluation.overlap import Overlap
 from app.evaluation.patient_figures import KindFigures
 from app.evaluation.patient_report import PatientFigures
-from app.evaluation.protocol import Protocol, whom_it_leaves_out
+from app.evaluation.protocol import Protocol, whom_it_leaves_out, with_patients
 from app.evaluation.significance import PairedDifference
 
 _SURE = 0.05
@@ -24,7 +24,7 @@ def summarise(ground: Ground, figures: PatientFigures, overlaps: Sequence[Overla
     """
     seen = {one.contestant for one in overlaps if one.shared}
     protocol = figures.settings.protocol
-    sentences = [whom_it_leaves_out(ground, protocol)]
+    sentences = [with_patients(ground, protocol, whom_it_leaves_out(ground, protocol))]
     for kind in figures.kinds:
         ordered = _ordered(figures, kind, protocol)
         if ordered and len(ordered[0].classes) == 1:
