@@ -7,6 +7,8 @@ VENV ?= .venv
 REFERENCE ?= .venv-reference
 BIN := $(VENV)/bin
 DEMO := .demo
+# Tests run in that many processes, whole files each, and each computes on one thread.
+WORKERS ?= 2
 PORT ?= 8000
 # An index that carries CPU builds of torch, for machines where plain pip would take CUDA's.
 TORCH_INDEX ?=
@@ -20,7 +22,7 @@ demo: $(VENV)/.serving
 
 test: $(VENV)/.dev
 	@sh deploy/test_packages.sh
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-reference: $(REFERENCE)/.built
 	$(REFERENCE)/bin/python -m pytest tests/reference

@@ -19,7 +19,7 @@ from app.encoders.base import unit_length
 from app.encoders.device import Placement
 from app.encoders.registry import open_folder
 from app.encoders.weights import WeightStore
-from app.metrics import bootstrap_interval, precision_at_k
+from app.metrics.precision import bootstrap_interval, precision_at_k
 from app.training.data import read_manifests
 from app.training.resnet import service_reader
 from benchmarks.trained_dinov2 import FILE, NAME

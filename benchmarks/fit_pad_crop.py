@@ -21,7 +21,7 @@ from app.encoders.weights import WeightsFolder, WeightStore
 from app.images.deidentify import Keyer
 from app.images.reader import ReadLimits, read_frame
 from app.library.manifest import read_manifest
-from app.metrics import bootstrap_interval, precision_at_k
+from app.metrics.precision import bootstrap_interval, precision_at_k
 
 FITS = ("crop", "pad", "stretch")
 

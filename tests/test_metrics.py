@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.metrics import bootstrap_interval, precision_at_k
+from app.metrics.precision import bootstrap_interval, precision_at_k
 
 
 def line(*positions: float) -> np.ndarray:
