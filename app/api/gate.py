@@ -13,7 +13,7 @@ from ulid import ULID
 from app.api.caller import Caller
 from app.api.problems import internal_error, problem_response
 from app.config import ServerSettings
-from app.encoders.batcher import caller_left
+from app.encoders.pending import caller_left
 from app.errors import Busy, Refused, SonoSeekError, Unauthorised, stopping
 from app.logs import get_logger
 from app.security.keys import BearerKey

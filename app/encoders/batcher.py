@@ -4,25 +4,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, wait
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.domain import Frame, ImageFacts, Vectors
-from app.encoders.base import Batch, Encoder, unit_length
-from app.errors import (
-    Busy,
-    CallerLeft,
-    DeviceLost,
-    NotFound,
-    SonoSeekError,
-    TimedOut,
-    Unavailable,
-    device_lost,
-    stopping,
-)
+from app.encoders.base import Encoder
+from app.encoders.pending import Item, Pending
+from app.errors import Busy, DeviceLost, NotFound, Unavailable, device_lost, stopping
 from app.logs import get_logger
 
 _WARM_UP_S = 600.0
@@ -31,73 +19,7 @@ _WARM_UP_S = 600.0
 _MOST_BYTES = 1 << 30
 """Of prepared pictures that wait: 85 of the largest kind there is (SAM 2 at 1024 pixels)."""
 
-_LOOK_S = 0.25
-"""How often somebody who waits looks whether his caller is still there."""
-
-caller_left: ContextVar[Callable[[], bool]] = ContextVar("caller_left", default=lambda: False)
-"""Whether the caller for whom this context works has hung up; the HTTP door sets it for each request."""
-
 log = get_logger("encoder")
-
-
-@dataclass(eq=False, slots=True)
-class _Item:
-    """A prepared picture on its way; ``left`` once nobody waits for it any more."""
-
-    encoder: Encoder
-    prepared: Batch
-    result: Future[Vectors] = field(default_factory=Future)
-    left: bool = False
-
-    def fits(self, other: "_Item") -> bool:
-        """Whether both can go through the network in one batch."""
-        return self.encoder is other.encoder and self.prepared.shape == other.prepared.shape
-
-    def finish(self, features: Vectors) -> None:
-        """Answer with the raw features (dim,); no usable embedding is this picture's fault alone."""
-        try:
-            vector = unit_length(features[np.newaxis])
-        except SonoSeekError as error:
-            self.result.set_exception(error)
-        else:
-            self.result.set_result(vector)
-
-    def fail(self, error: Exception) -> None:
-        """Answer with an error, unless there is an answer or nobody waits for one."""
-        if self.result.running() or self.result.set_running_or_notify_cancel():
-            self.result.set_exception(error)
-
-
-class Pending:
-    """Frames on their way through an encoder; leaving it as a context drops those that are not encoded yet."""
-
-    def __init__(self, items: Sequence[_Item], leave: Callable[[Sequence[_Item]], None]) -> None:
-        self._results = [item.result for item in items]
-        self._items = items
-        self._leave = leave
-
-    def __enter__(self) -> "Pending":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._leave(self._items)
-
-    def vectors(self, deadline_s: float) -> Vectors:
-        """Their unit-length embeddings (n, dim), waited for; raises TimedOut, CallerLeft, Unavailable or BadInput."""
-        end = time.monotonic() + deadline_s
-        late = wait(self._results, timeout=0).not_done
-        while late:
-            left_s = end - time.monotonic()
-            if caller_left.get()():
-                raise CallerLeft("caller_left", "the caller has hung up", hint="wait for the answer")
-            if left_s <= 0:
-                raise TimedOut(
-                    "encoder_deadline",
-                    f"the encoder did not answer within {deadline_s:g} seconds",
-                    hint="try again later, or raise SONOSEEK_SERVER__DEADLINE_S",
-                )
-            late = wait(late, timeout=min(left_s, _LOOK_S)).not_done
-        return np.concatenate([result.result() for result in self._results])
 
 
 class Batcher:
@@ -122,7 +44,7 @@ class Batcher:
         self._batch_size = batch_size
         self._queue_size = queue_size
         self._on_lost = on_lost
-        self._waiting: deque[_Item] = deque()
+        self._waiting: deque[Item] = deque()
         self._reserved = 0
         self._changed = threading.Condition()
         self.closed = False
@@ -152,11 +74,11 @@ class Batcher:
             )
         return self.encoders[name]
 
-    def submit(self, encoder: Encoder, frames: Sequence[Frame]) -> "Pending":
+    def submit(self, encoder: Encoder, frames: Sequence[Frame]) -> Pending:
         """Put some frames into the queue and go on; raises Busy or Unavailable. To be used as a context."""
         self._reserve(len(frames))
         try:
-            items = [_Item(encoder, encoder.pre(frame)) for frame in frames]
+            items = [Item(encoder, encoder.pre(frame)) for frame in frames]
         except BaseException:
             self._give_back(len(frames))
             raise
@@ -202,7 +124,7 @@ class Batcher:
         with self._changed:
             self._reserved -= count
 
-    def _enqueue(self, items: list[_Item]) -> None:
+    def _enqueue(self, items: list[Item]) -> None:
         """Put prepared pictures into their reserved places."""
         with self._changed:
             self._reserved -= len(items)
@@ -213,7 +135,7 @@ class Batcher:
             self._waiting.extend(items)
             self._changed.notify()
 
-    def _leave(self, items: Sequence[_Item]) -> None:
+    def _leave(self, items: Sequence[Item]) -> None:
         """Take those of some items out of the queue that have no answer yet: they hold no place there."""
         gone = [item for item in items if not item.result.done()]
         if not gone:
@@ -244,7 +166,7 @@ class Batcher:
         log.debug("batch", encoder=batch[0].encoder.name, images=len(batch), ms=milliseconds)
         return True
 
-    def _next_batch(self) -> list[_Item]:
+    def _next_batch(self) -> list[Item]:
         """The first item and those behind it that fit it, also past others; empty when the batcher closes."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.closed)
@@ -258,14 +180,14 @@ class Batcher:
                 item.result.set_running_or_notify_cancel()
             return batch
 
-    def _lose(self, batch: list[_Item]) -> None:
+    def _lose(self, batch: list[Item]) -> None:
         log.critical("device lost", encoder=batch[0].encoder.name, images=len(batch))
         with self._changed:
             self.lost = True
         self._on_lost()  # first: nobody who has got an answer may still find the service ready
         self._answer([*batch, *self._waiting])
 
-    def _answer(self, items: Iterable[_Item]) -> None:
+    def _answer(self, items: Iterable[Item]) -> None:
         for item in list(items):
             if not item.result.done():
                 item.fail(self._ending())
@@ -275,7 +197,7 @@ class Batcher:
         return device_lost() if self.lost else stopping()
 
 
-def _size(items: Iterable[_Item]) -> int:
+def _size(items: Iterable[Item]) -> int:
     """Bytes of the prepared pictures."""
     return sum(item.prepared.nbytes for item in items)
 
@@ -284,7 +206,7 @@ def _queue_full(waiting: int) -> Busy:
     return Busy("encoder_queue_full", f"{waiting} images already wait for the encoder", hint="try again in a second")
 
 
-def _run(items: Sequence[_Item]) -> None:
+def _run(items: Sequence[Item]) -> None:
     """Answer every item, in halves where all together fail; raises DeviceLost."""
     # While another half was tried, callers may have gone.
     items = [item for item in items if not item.left]
@@ -305,7 +227,7 @@ def _run(items: Sequence[_Item]) -> None:
     _run(items[middle:])
 
 
-def _try(items: Sequence[_Item]) -> Exception | None:
+def _try(items: Sequence[Item]) -> Exception | None:
     """One forward pass that answers every item, or what kept it from that."""
     try:
         features = items[0].encoder.core(np.stack([item.prepared for item in items]))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from app.domain import Frame, Vectors
 from app.encoders.base import Encoder
-from app.encoders.batcher import Batcher, Pending
+from app.encoders.batcher import Batcher
+from app.encoders.pending import Pending
 from app.errors import SonoSeekError
 from app.library.catalogue import Catalogue
 from app.scores.registry import DREAMSIM

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from shade import BLANK, FATAL, POISON, Shade, frame, wait_for
 
-from app.encoders.batcher import Batcher, caller_left
+from app.encoders.batcher import Batcher
+from app.encoders.pending import caller_left
 from app.errors import BadInput, Busy, CallerLeft, DeviceLost, NotFound, TimedOut, Unavailable
 
 
