@@ -8,6 +8,7 @@ from app.api.schemas.base import DreamSimBody, EncoderBody, LabelsBody
 from app.api.schemas.libraries import LibraryBody
 from app.api.schemas.search import IndexBody, NeighbourBody, QueryBody, ScopeBody, SearchBody
 from app.security.access_log import AccessLine
+from app.terminal.console import out
 from app.terminal.libraries import print_access
 from app.terminal.search import print_search
 
@@ -40,7 +41,7 @@ def answer(*, dreamsim=True, diagnoses=()):
 @pytest.fixture
 def printed(monkeypatch, capsys):
     def lines(body, columns):
-        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(out, "_width", columns)  # COLUMNS is read once, where it is set at the start
         print_search(body)
         return capsys.readouterr().out.splitlines()[1:]  # what stands above the table may be longer
 
@@ -76,7 +77,7 @@ def test_without_dreamsim_there_is_no_column_for_it(printed):
 
 
 def test_the_access_log_has_one_line_each_at_any_width(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(out, "_width", 40)
     at = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
     others = ID.replace("3f25", "4f25"), ID.replace("3f25", "5f25")
     print_access(
