@@ -83,6 +83,17 @@ def choose_placement(device: str = "auto", precision: str = "auto", threads: int
     return Placement(chosen, precision, threads)  # type: ignore[arg-type]
 
 
+def onednn_computes(dtype: torch.dtype) -> bool:
+    """Whether oneDNN, in this build and on this processor, computes in a type: torch is many times slower without."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return dtype == torch.float32
+
+
 def known_failure(error: Exception, device: torch.device) -> Unavailable | None:
     """What an error of a forward pass means for the service: too little memory, or a device that is lost.
 

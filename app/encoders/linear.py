@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.encoders.device import onednn_computes
+
 Activation = Literal["none", "gelu", "silu"]
 _POINTWISE = {"none": "none", "gelu": "gelu", "silu": "swish"}  # oneDNN's names
 
@@ -25,7 +27,7 @@ class Linear(nn.Linear):
     def pack(self, dtype: torch.dtype) -> None:
         """Take the weights as ``dtype``; on a CPU in oneDNN's layout, and let go of the plain ones."""
         self.to(dtype)
-        if self.weight.device.type == "cpu" and _onednn_computes(dtype):
+        if self.weight.device.type == "cpu" and onednn_computes(dtype):
             with torch.inference_mode():
                 self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
             del self.weight
@@ -60,14 +62,3 @@ class Linear(nn.Linear):
         elif activation == "silu":
             results = functional.silu(results)
         return results if residual is None else residual + results
-
-
-def _onednn_computes(dtype: torch.dtype) -> bool:
-    """Whether this build and this processor have what the packed product needs."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if dtype == torch.float16:
-        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
-    return dtype == torch.float32

@@ -98,7 +98,7 @@ def pictures():
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])
 def packing(request, monkeypatch):
     if not request.param:  # as on a GPU, or on a processor without what oneDNN needs
-        monkeypatch.setattr(linear, "_onednn_computes", lambda _dtype: False)
+        monkeypatch.setattr(linear, "onednn_computes", lambda _dtype: False)
     return request.param
 
 

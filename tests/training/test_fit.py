@@ -44,6 +44,14 @@ def test_every_step_is_told(stripes):
     assert told == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3)]
 
 
+def test_no_step_falls_back_on_slow_convolutions(stripes):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        fitted(stripes, 0, Schedule(steps=1, batch=8))
+    convolutions = {event.key for event in seen.key_averages() if "conv" in event.key}
+    assert "aten::mkldnn_convolution" in convolutions
+    assert "aten::_slow_conv2d_forward" not in convolutions
+
+
 def test_rare_classes_and_annotated_pictures_are_drawn_more_often():
     organ = np.array([0] * 200 + [1] * 50 + [-1] * 50)
     group = np.where(organ < 0, 1, 0)
