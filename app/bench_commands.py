@@ -30,7 +30,12 @@ def group() -> None:
 @bench.command("encoders")
 def bench_encoders(
     encoders: Annotated[str | None, typer.Option(help="Names, comma separated; all that are installed.")] = None,
-    precisions: Annotated[str, typer.Option(help="fp32, bf16, fp16, comma separated.")] = "fp32,bf16",
+    precisions: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, bf16, fp16, comma separated; fp32, and bf16 where the device has instructions for it."
+        ),
+    ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes to try, comma separated.")] = "1,2,4,8,16",
     random_weights: Annotated[bool, typer.Option(help="Random weights where none are installed.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write machine and rows there.")] = None,
@@ -39,9 +44,9 @@ def bench_encoders(
     from app.bench.encoders import measure_encoders
     from app.encoders.weights import WeightStore
 
-    chosen, sizes = _precisions(precisions), _sizes(batches)
-    _refuse_unwritable(json_file)
     settings = current_settings()
+    chosen, sizes = _precisions(precisions, settings.encoders.device), _sizes(batches)
+    _refuse_unwritable(json_file)
     names = encoders.split(",") if encoders else _installed(WeightStore(settings.models_dir))
     machine, rows = measure_encoders(
         names,
@@ -147,7 +152,11 @@ def _numbers(text: str, option: str) -> list[int]:
     return numbers
 
 
-def _precisions(text: str) -> list[str]:
+def _precisions(text: str | None, device: str) -> list[str]:
+    if text is None:
+        from app.encoders.device import choose_placement, computes
+
+        return [name for name in ("fp32", "bf16") if computes(choose_placement(device, name))]
     names = text.split(",")
     if unknown := [name for name in names if name not in ("fp32", "bf16", "fp16")]:
         raise typer.BadParameter(f"--precisions knows fp32, bf16 and fp16, not {', '.join(unknown)}")

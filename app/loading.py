@@ -16,7 +16,7 @@ log = get_logger("loading")
 
 def open_batcher(settings: EncoderSettings, weights: WeightStore, on_lost: Callable[[], None]) -> Batcher:
     """The worker with every encoder that the settings name; raises Misconfigured."""
-    from app.encoders.device import choose_placement  # torch is imported here, not when a command starts
+    from app.encoders.device import choose_placement, computes  # torch is imported here, not when a command starts
 
     if not settings.names:
         raise Misconfigured("no_encoder", "no encoder is named", hint="set SONOSEEK_ENCODERS__NAMES=resnet-us")
@@ -26,6 +26,8 @@ def open_batcher(settings: EncoderSettings, weights: WeightStore, on_lost: Calla
     except NotFound as error:
         raise Misconfigured(error.code, error.detail, hint=f"{error.hint}; see SONOSEEK_ENCODERS__NAMES") from None
     _refuse_twins(encoders)
+    if not computes(placement):
+        log.warning("slow precision", precision=placement.precision, hint="this processor has no instructions for it")
     log.info("encoders", names=[encoder.name for encoder in encoders], device=str(placement.device))
     return Batcher(encoders, batch_size=settings.batch_size, queue_size=settings.queue_size, on_lost=on_lost)
 

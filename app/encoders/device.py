@@ -94,6 +94,11 @@ def onednn_computes(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
+def computes(placement: Placement) -> bool:
+    """Whether the device has instructions for the precision; a CPU without them takes fifty times as long."""
+    return not placement.is_cpu or onednn_computes(placement.dtype)
+
+
 def known_failure(error: Exception, device: torch.device) -> Unavailable | None:
     """What an error of a forward pass means for the service: too little memory, or a device that is lost.
 

@@ -12,8 +12,9 @@ from official import write_manifest, write_vit
 from app.bench.encoders import compared_with
 from app.bench.flops import gflop_per_image
 from app.bench.machine import gemm_rate
+from app.bench_commands import _precisions
 from app.encoders.adding import add_model
-from app.encoders.device import choose_placement, free_cores
+from app.encoders.device import choose_placement, free_cores, onednn_computes
 from app.encoders.random_weights import RandomWeights
 from app.encoders.registry import layout, open_folder
 from app.encoders.weights import WeightStore, shipped_models
@@ -83,6 +84,12 @@ def test_options_that_make_no_sense_are_wrong_use(tmp_path, option):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert option[0] in done.stderr
+
+
+def test_without_a_choice_a_precision_is_left_out_that_the_processor_has_no_instructions_for():
+    usual = _precisions(None, "cpu")
+    assert usual == (["fp32", "bf16"] if onednn_computes(torch.bfloat16) else ["fp32"])
+    assert _precisions("bf16,fp32", "cpu") == ["bf16", "fp32"]
 
 
 def test_operations_are_counted_as_by_hand(tmp_path):
