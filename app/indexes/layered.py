@@ -6,6 +6,7 @@ import numpy as np
 
 from app.domain import Vectors
 from app.indexes.base import Hits, Mask, Sight, VectorIndex, nearest_first
+from app.indexes.measure import in_reach
 
 _FEW = 64
 """Hidden rows that are asked for in vain rather than masked: a mask costs a pass over all rows."""
@@ -51,7 +52,7 @@ class LayeredIndex:
         """The nearest rows in sight of one query vector (dim,), ties by reference id."""
         built = len(self.base)
         hits = _unmasked(self.base, query, k, sight.rows[:built])
-        seen = np.flatnonzero(sight.rows[built:])
+        seen = in_reach(query, self._late, np.flatnonzero(sight.rows[built:]), k)
         if not len(seen):
             return hits
         late = nearest_first(query, self._late, seen, len(seen))

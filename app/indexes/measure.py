@@ -16,16 +16,23 @@ Rows = NDArray[np.int64]
 
 def nearest(query: Vectors, vectors: Vectors, candidates: Rows, k: int) -> Hits:
     """The k nearest of some rows, measured in float64 differences, ties by row number."""
-    if len(candidates) > k:
-        squares = _squares(query, vectors, candidates)
-        farthest = float(np.partition(squares, k - 1)[k - 1])
-        # True squares lie within (1 ± e) of these: twice e parts what is certain from what is not.
-        candidates = candidates[squares <= farthest * (1 + 4 * _relative_error(query)) + _TINY]
+    candidates = in_reach(query, vectors, candidates, k)
     hits = nearest_first(query, vectors, candidates[:_IN_FLOAT64], k)
     for start in range(_IN_FLOAT64, len(candidates), _IN_FLOAT64):
         more = candidates[start : start + _IN_FLOAT64]
         hits = nearest_first(query, vectors, np.append(hits.rows, more), k)
     return hits
+
+
+def in_reach(query: Vectors, vectors: Vectors, candidates: Rows, k: int) -> Rows:
+    """Those of some rows that can be among their k nearest, all that tie for the last place with them."""
+    if len(candidates) <= k:
+        return candidates
+    squares = _squares(query, vectors, candidates)
+    farthest = float(np.partition(squares, k - 1)[k - 1])
+    # True squares lie within (1 ± e) of these: twice e parts what is certain from what is not.
+    rows: Rows = candidates[squares <= farthest * (1 + 4 * _relative_error(query)) + _TINY]
+    return rows
 
 
 def kth_square(query: Vectors, vectors: Vectors, rows: Rows, k: int) -> float:
