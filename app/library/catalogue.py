@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC
 
 from sqlalchemy import Engine, bindparam, delete, insert, select
@@ -22,6 +22,7 @@ from app.library.queries import (
     hold_writers,
     ids_there,
     library_row,
+    locked_edition,
     locked_library,
     locked_reference,
     remove_rows,
@@ -87,11 +88,14 @@ class Catalogue(Libraries):
         """Delete a library with all its references; returns how many. Raises NotFound ``unknown_library``.
 
         Some references at a time, so that other writers get their turn; a deletion that is interrupted can be repeated.
+        A library that another caller deletes and makes anew meanwhile stays.
         """
-        deleted = 0
+        deleted, uid = 0, self.library(name).uid
         while True:
             with Session(self._writing) as session, session.begin():
-                row = locked_library(session, name)
+                row = locked_edition(session, uid)
+                if row is None:
+                    return deleted
                 found = select(ReferenceRow.id).where(ReferenceRow.library_id == row.id).limit(_AT_ONCE)
                 keys = session.scalars(found).all()
                 if not keys:
@@ -103,7 +107,7 @@ class Catalogue(Libraries):
     def add(self, library: str, new: Sequence[NewReference], *, actor: str = "local") -> list[str]:
         """Store references, files before all rows in one transaction; returns their ids.
 
-        Raises Conflict ``external_id_taken`` or ``already_enrolled``.
+        The library's taxonomy completes their labels. Raises Conflict ``external_id_taken`` or ``already_enrolled``.
         """
         ids = [reference_id(library, identity_of(item.facts)) for item in new]
         if not ids:
@@ -112,8 +116,10 @@ class Catalogue(Libraries):
             row = locked_library(session, library)
             refuse_taken(session, row.id, ids, new)
             row.version += 1
-            with self._files_or_none(ids, new):
-                for table, values in new_rows(row.id, row.version, ids, new, actor):
+            taxonomy = Taxonomy(**row.taxonomy)
+            grouped = [replace(item, labels=taxonomy.complete(item.labels)) for item in new]
+            with self._files_or_none(ids, grouped):
+                for table, values in new_rows(row.id, row.version, ids, grouped, actor):
                     session.execute(insert(table), values)
                 session.commit()
         return ids
@@ -143,15 +149,16 @@ class Catalogue(Libraries):
     ) -> None:
         """Replace the labels and attributes of a reference; None leaves patient, external id and frame as they are.
 
-        Other labels are appended to its history; ``cropped`` brings another frame, as to ``recrop``. Raises NotFound
-        ``unknown_reference`` or Conflict ``external_id_taken``, and has changed nothing then.
+        The library's taxonomy completes the labels; other ones are appended to its history. ``cropped`` brings another
+        frame, as to ``recrop``. Raises NotFound ``unknown_reference`` or Conflict ``external_id_taken``, having changed
+        nothing.
         """
         with self._changing(key, cropped) as (session, library, row):
             if external_id is not None:
                 refuse_taken_names(session, library.id, [external_id], key)
             row.patient_key = patient_key or row.patient_key
             row.external_id = external_id or row.external_id
-            _relabel(session, row, labels, attributes, actor)
+            _relabel(session, row, Taxonomy(**library.taxonomy).complete(labels), attributes, actor)
 
     def relabel(self, key: str, change: Change, *, actor: str = "local") -> bool:
         """Change labels and attributes by what they are at that moment; False where nothing differs.

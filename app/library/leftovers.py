@@ -33,13 +33,15 @@ def put_right(files: FrameFiles, suspects: Sequence[Path], checksums: Mapping[st
     """Delete what belongs to no reference, and give references the frame that their row names.
 
     ``suspects`` are of ``FrameFiles.suspects``, ``checksums`` the frames' sha256 of all references among them, while
-    nobody else writes.
+    nobody else writes. Since the suspects were listed, rows may have come and files may have gone.
     """
+    suspects = [path for path in suspects if path.exists()]
     unknown = [path for path in suspects if reference_of(path) not in checksums]
     kept = [path for path in unknown if path.suffix == ".png"] if len(unknown) > MOST else []
     for path in set(unknown) - set(kept):
         path.unlink(missing_ok=True)
-    aside = [path for path in suspects if reference_of(path) in checksums]
+    known = [path for path in suspects if reference_of(path) in checksums]
+    aside = [path for path in known if path != files.path(reference_of(path))]
     restored = sum(_restore(files, path, checksums[reference_of(path)]) for path in aside)
     return Swept(len(unknown) - len(kept) + len(aside) - restored, restored, len(kept))
 

@@ -67,6 +67,12 @@ def locked_library(session: Session, name: str) -> LibraryRow:
     return row if row is not None else library_row(session, name)  # which says what there is
 
 
+def locked_edition(session: Session, uid: str) -> LibraryRow | None:
+    """The row of one making of a library, locked as by ``locked_library``; None where it has been deleted."""
+    found = select(LibraryRow).where(LibraryRow.uid == uid).with_for_update()
+    return session.scalar(found.execution_options(populate_existing=True))
+
+
 def locked_reference(session: Session, key: str) -> tuple[LibraryRow, ReferenceRow]:
     """A reference's row and its library's, locked; raises NotFound ``unknown_reference``."""
     library = _locked(session, reference_row(session, key).library_id)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from app.domain import LABEL_KINDS, Box, Frame, Labels
 from app.encoders.base import Encoder
@@ -123,11 +123,7 @@ class Enroller:
     def store(self, library: str, images: Sequence[ReadyImage], *, actor: str = "local") -> list[str]:
         """Encode and store some images in one transaction; returns their reference ids."""
         vectors = self._vectors(images)
-        taxonomy = self._catalogue.taxonomy(library)
-        new = [
-            _new_reference(replace(image, labels=taxonomy.complete(image.labels)), own)
-            for image, own in zip(images, vectors, strict=True)
-        ]
+        new = [_new_reference(image, own) for image, own in zip(images, vectors, strict=True)]
         return self._catalogue.add(library, new, actor=actor)
 
     def encoded(self, image: ReadyImage) -> NewReference:

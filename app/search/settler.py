@@ -168,7 +168,7 @@ class Settler:
     def _update(self, run: _Run, said: Said, stored: Reference, cropped: NewReference | None) -> None:
         self._catalogue.update(
             stored.id,
-            run.taxonomy.complete(said.labels),
+            said.labels,
             said.attributes,
             patient_key=said.patient_key,
             external_id=said.external_id,

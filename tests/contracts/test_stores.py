@@ -251,6 +251,26 @@ def test_a_deleted_library_leaves_nothing(catalogue, tmp_path):
     assert len(catalogue.add("fetal", [new(1)])) == 1
 
 
+def test_a_library_that_is_made_anew_while_the_old_one_is_deleted_stays(store, monkeypatch):
+    monkeypatch.setattr("app.library.catalogue._AT_ONCE", 2)
+    first, other = store.open(), store.open()
+    first.put_library("fetal")
+    first.add("fetal", [new(n) for n in range(4)])
+    drop, added = first._drop_frames, []
+
+    def between_two_portions(keys):
+        drop(keys)
+        if not added:
+            assert other.delete_library("fetal") == 2
+            other.put_library("fetal")
+            added.extend(other.add("fetal", [new(n) for n in range(10, 13)]))
+
+    monkeypatch.setattr(first, "_drop_frames", between_two_portions)
+    assert first.delete_library("fetal") == 2
+    assert first.all_ids() == set(added)
+    assert all(first.files.path(key).exists() for key in added)
+
+
 def test_what_is_removed_is_gone_and_may_come_again(catalogue, tmp_path):
     catalogue.put_library("fetal")
     first, second = catalogue.add("fetal", [new(1), new(2)])
@@ -321,3 +341,12 @@ def test_relabelling_sees_the_taxonomy_and_changes_nothing_where_nothing_differs
 
 def test_of_two_who_put_a_library_one_has_made_it(store):
     assert [store.open().put_library("fetal"), store.open().put_library("fetal")] == [True, False]
+
+
+def test_groups_are_those_of_the_taxonomy_at_the_moment_of_writing(catalogue):
+    catalogue.put_library("fetal", Taxonomy(organs={"femur": "leg"}, diagnoses={"normal": "none"}))
+    (key,) = catalogue.add("fetal", [new(1, labels=Labels(organ="femur", diagnoses=("normal",)))])
+    assert catalogue.get(key).labels == Labels("femur", "leg", diagnoses=("normal",), diagnosis_groups=("none",))
+    catalogue.update(key, Labels(organ="femur", organ_group="of another time"), {})
+    assert catalogue.get(key).labels == Labels("femur", "leg")
+    assert catalogue.history(key)[-1].labels == Labels("femur", "leg")

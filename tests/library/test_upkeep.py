@@ -1,8 +1,11 @@
 """Frames and rows after a writer was killed between them, and frames that belong to another database."""
 
+import hashlib
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from stores import Store, new, opened_store, sqlite_url
 
 from app.errors import Misconfigured
 from app.library import leftovers
+from app.library.reference import identity_of, reference_id
 
 TESTS = Path(__file__).parent.parent
 OLD, NEW = b"png\x01", b"another frame"
@@ -58,6 +62,30 @@ def test_a_frame_without_a_row_is_swept_however_young_and_a_reference_keeps_its_
     assert not catalogue.files.path("aa-orphan").exists()
     assert catalogue.files.read(key) == OLD
     assert catalogue.upkeep.sweep() == leftovers.Swept()
+
+
+def test_a_frame_whose_row_came_while_suspects_were_listed_stays(catalogue):
+    suspects = [catalogue.files.path(reference_id("fetal", identity_of(new(1).facts)))]
+    (key,) = catalogue.add("fetal", [new(1)])
+    gone = catalogue.files.path(key).with_name(f"{key}.x.tmp")  # its writer has renamed it meanwhile
+    checksums = {key: hashlib.sha256(OLD).hexdigest()}
+    assert leftovers.put_right(catalogue.files, [*suspects, gone], checksums) == leftovers.Swept()
+    assert catalogue.files.read(key) == OLD
+
+
+def test_sweeps_beside_an_enrolment_take_no_frame_of_it(catalogue, store):
+    other, over = store.open(), threading.Event()
+
+    def sweep():
+        while not over.is_set():
+            other.upkeep.sweep()
+
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep)
+        added = [key for n in range(60) for key in catalogue.add("fetal", [new(4 * n + i) for i in range(4)])]
+        over.set()
+        sweeping.result()
+    assert [key for key in added if not catalogue.files.path(key).exists()] == []
 
 
 def test_a_kill_between_file_and_row_leaves_no_half_reference(catalogue, store, tmp_path):
