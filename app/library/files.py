@@ -37,7 +37,9 @@ class FrameFiles:
         """Store a frame: temporary name, fsync, rename; raises StorageFull or Unavailable ``read_only``."""
         path = self.path(reference_id)
         with named_file_faults():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _sync_names(self._root)
             _write_whole(path, png)
 
     @contextmanager
@@ -105,6 +107,10 @@ class FrameFiles:
     def suspects(self, known: Container[str]) -> list[Path]:
         """Files of no reference, and those that a writer has set aside or not finished."""
         return [path for path in self._root.glob("*/*") if path.suffix == ".tmp" or path.stem not in known]
+
+    def holds(self, reference_id: str) -> bool:
+        """Whether the frame of a reference is there."""
+        return self.path(reference_id).exists()
 
     def holds_frames(self) -> bool:
         """Whether there is any frame."""

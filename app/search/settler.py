@@ -145,25 +145,26 @@ class Settler:
             )
 
     def _settle(self, run: _Run, place: int, said: Said, stored: Reference, read: Callable[[], ReadyImage]) -> None:
-        """An image that is there already: nothing new, an update, a skip or a conflict."""
+        """An image that is there already: nothing new, an update, a skip or a conflict; a lost frame comes back."""
         differences = _differences(run.taxonomy, said, stored)
-        stale = stored.frame_digest != said.frame_digest
-        if not differences and not (stale and run.on_conflict == "update"):
-            run.became(place, "unchanged", stored.id, said)
-        elif run.on_conflict == "skip":
+        is_stale = stored.frame_digest != said.frame_digest
+        is_lost = not self._catalogue.files.holds(stored.id)
+        if differences and run.on_conflict == "skip":
             run.became(place, "skipped", stored.id, said)
-        elif run.on_conflict == "update":
-            self._claim(run, said.external_id, stored.id)
-            is_cropped_anew = stale or "region" in differences
-            self._update(run, said, stored, self._enroller.encoded(read()) if is_cropped_anew else None)
-            run.became(place, "updated", stored.id, said)
-        else:
+        elif differences and run.on_conflict == "error":
             run.is_about([stored.id])
             raise Conflict(
                 "already_enrolled",
                 f"the image is already there as reference {stored.id}, with another {' and '.join(differences)}",
                 hint="on_conflict=update (--on-conflict update) takes what is said now, skip keeps what is there",
             )
+        elif differences or is_lost or (is_stale and run.on_conflict == "update"):
+            self._claim(run, said.external_id, stored.id)
+            is_cropped_anew = is_stale or is_lost or "region" in differences
+            self._update(run, said, stored, self._enroller.encoded(read()) if is_cropped_anew else None)
+            run.became(place, "updated", stored.id, said)
+        else:
+            run.became(place, "unchanged", stored.id, said)
 
     def _update(self, run: _Run, said: Said, stored: Reference, cropped: NewReference | None) -> None:
         self._catalogue.update(

@@ -185,6 +185,19 @@ def test_references_of_other_crop_rules_are_cropped_again_by_an_update(service, 
     assert len(service.catalogue.history(key)) == 1
 
 
+def test_a_lost_frame_comes_back_when_its_image_is_enrolled_again(service, folder):
+    path = manifest_of(folder, [("0.png", "", "", "femur", "")])
+    key = run(service, path).ids[2]
+    frame = service.catalogue.frame(key)
+    service.catalogue.files.path(key).unlink()
+    with pytest.raises(Misconfigured) as caught:
+        service.catalogue.frame(key)
+    assert "enrol the image again" in caught.value.hint
+    assert run(service, path).updated == 1
+    assert service.catalogue.frame(key) == frame
+    assert run(service, path).unchanged == 1
+
+
 def test_the_same_image_twice_with_other_labels_is_settled_like_any_other(service, folder):
     path = manifest_of(folder, [("0.png", "", "", "femur", ""), ("0.png", "", "", "spine", "")])
     report = run(service, path, on_conflict="update")
