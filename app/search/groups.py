@@ -1,11 +1,16 @@
 """Which references count as one patient: those with one key, and near-duplicates where there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+Rows = NDArray[np.int64]
 
 NEAR_DUPLICATE_BITS = 6
 """Perceptual hashes that differ in at most this many of 64 bits belong to near-duplicates.
@@ -76,30 +81,36 @@ def _near_any(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray
 
 def _near_duplicates(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """For each hash the place of the first of its group."""
+    if not len(hashes):
+        return np.arange(0)
     distinct, first, place_of = np.unique(hashes, return_index=True, return_inverse=True)
-    parents = np.arange(len(distinct))
-    # Two hashes that differ in fewer bits than there are bands agree in at least one whole band,
-    # so only hashes that share a band are compared.
-    for band in range(_BANDS):
-        values = (distinct >> np.uint64(8 * band)) & np.uint64(0xFF)
-        order = np.argsort(values, kind="stable")
-        for members in np.split(order, np.flatnonzero(np.diff(values[order])) + 1):
-            _join(parents, distinct, members)
-    return first[_roots(parents, np.arange(len(distinct)))][place_of]
+    ones, others = _near_pairs(distinct)
+    links = coo_array((np.ones(len(ones), dtype=np.bool_), (ones, others)), shape=(len(distinct), len(distinct)))
+    groups, group_of = connected_components(links, directed=False)
+    firsts = np.full(groups, len(hashes))
+    np.minimum.at(firsts, group_of, first)
+    found: NDArray[np.int64] = firsts[group_of][place_of]
+    return found
 
 
-def _join(parents: NDArray[np.int64], hashes: NDArray[np.uint64], members: NDArray[np.int64]) -> None:
-    """Union those of some hashes that are near to each other."""
-    for position, member in enumerate(members[:-1]):
-        others = members[position + 1 :]
-        near = others[np.bitwise_count(hashes[others] ^ hashes[member]) <= NEAR_DUPLICATE_BITS]
-        if len(near):
-            roots = _roots(parents, np.append(near, member))
-            parents[roots] = roots.min()
+def _near_pairs(hashes: NDArray[np.uint64]) -> tuple[Rows, Rows]:
+    """The places of all pairs of distinct hashes that are near to each other; a pair may come several times."""
+    bands = hashes.astype("<u8").view(np.uint8).reshape(-1, _BANDS).astype(np.uint16)
+    found: list[tuple[Rows, Rows]] = []
+    # Each bit that differs spoils one band at most, so near hashes agree in two or more: only those are compared.
+    for one, other in combinations(range(_BANDS), _BANDS - NEAR_DUPLICATE_BITS):
+        keys = bands[:, one] << np.uint16(8) | bands[:, other]
+        order = np.argsort(keys, kind="stable")
+        found += _near_in_runs(keys[order], hashes[order], order)
+    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
 
 
-def _roots(parents: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    roots = parents[places]
-    while not np.array_equal(roots, parents[roots]):
-        roots = parents[roots]
-    return roots
+def _near_in_runs(keys: NDArray[np.uint16], hashes: NDArray[np.uint64], order: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """The near pairs among hashes of equal keys, which lie side by side: neighbours first, then ever farther apart."""
+    places, step = np.arange(len(keys)), 0
+    while len(places):
+        step += 1
+        places = places[places < len(keys) - step]
+        places = places[keys[places] == keys[places + step]]
+        near = np.bitwise_count(hashes[places] ^ hashes[places + step]) <= NEAR_DUPLICATE_BITS
+        yield order[places[near]], order[places[near] + step]
