@@ -46,6 +46,7 @@ class _Run:
     taxonomy: Taxonomy
     on_conflict: OnConflict
     actor: str
+    creates: bool
     settled: list[str]
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     waiting: dict[str, tuple[int, Said, ReadyImage]] = field(default_factory=dict)
@@ -96,7 +97,8 @@ class Settler:
         """
         with self._recorder.recording(by, "reference.add", library, new=create is not None) as attempt:
             # Objects are added one by one: what was stored is said even where the call fails later.
-            run = _Run(library, self._taxonomy(library, create), on_conflict, by.name, attempt.objects)
+            taxonomy = self._taxonomy(library, create)
+            run = _Run(library, taxonomy, on_conflict, by.name, create is not None, attempt.objects)
             for place, candidate in enumerate(candidates):
                 self._take(run, place, candidate)
                 if run.is_full():
@@ -181,7 +183,7 @@ class Settler:
         waiting, run.waiting = list(run.waiting.values()), {}
         if not waiting:
             return
-        if not self._exists(run):
+        if run.creates and not self._exists(run):
             # Not before: images that are all bad, or a mistyped name, leave no library behind.
             self._catalogue.put_library(run.library, run.taxonomy)
         self._store(run, waiting)
