@@ -172,9 +172,11 @@ def reembed(
         chosen = service.batcher.encoder(encoder)
         missing = len(service.catalogue.embeddings.missing(library, chosen.digest))
         with progress_bar(f"embedding {library}", missing) as advance:
-            embed_missing(service.catalogue, service.batcher, chosen, library, advance)
-        attempt.outcome = "embedded" if missing else "unchanged"
-    out.print(f"{missing} references embedded with {chosen.name}")
+            embedded = embed_missing(service.catalogue, service.batcher, chosen, library, advance)
+        attempt.outcome = "embedded" if embedded else "unchanged"
+    out.print(f"{embedded} references embedded with {chosen.name}")
+    if embedded < missing:
+        out.print(f"{missing - embedded} were removed or changed meanwhile: run the command again to be sure")
 
 
 @app.command()

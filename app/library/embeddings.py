@@ -172,11 +172,11 @@ class Embeddings:
         vectors: Vectors,
         *,
         frames: Mapping[str, str] | None = None,
-    ) -> None:
-        """Store vectors (n, dim) of references that have none under this digest; those that are gone are left out.
+    ) -> int:
+        """Store vectors (n, dim) of references that have none under this digest; returns how many.
 
-        ``frames`` are the sha256 of the frames that were embedded: of a reference that has another one by now nothing
-        is stored.
+        Those that are gone are left out. ``frames`` are the sha256 of the frames that were embedded: of a reference
+        that has another one by now nothing is stored.
         """
         with Session(self._writing) as session, session.begin():
             row = locked_library(session, library)
@@ -199,6 +199,7 @@ class Embeddings:
                 row.version += 1
                 session.execute(insert(EmbeddingRow), values)
                 session.execute(update(ReferenceRow).where(ReferenceRow.id.in_(there)).values(version=row.version))
+            return len(values)
 
     def drop(self, library: str, digest: str) -> int:
         """Remove all vectors of a digest from a library, as those of a former encoder; returns how many.

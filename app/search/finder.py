@@ -141,6 +141,7 @@ class Finder:
     def _snapshot(self, library: str | None, encoder: Encoder) -> Snapshot:
         """The snapshot of a library, of the only one without a name, at the version that is stored now."""
         editions = self._catalogue.editions()
+        self._shelves.keep(editions)
         name = library if library is not None else only_library(list(editions))
         if name not in editions:
             return self._shelves.snapshot(name, encoder)  # says which there are

@@ -30,11 +30,12 @@ def reembed(
     library: str,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> int:
-    """Embed every reference that has no vector of the encoder yet; returns how many.
+    """Embed every reference that has no vector of the encoder yet; returns how many got one.
 
-    Each batch is stored as it comes, so an interrupted run goes on where it stopped.
+    References that are removed or cropped anew meanwhile do not. Each batch is stored as it comes, so an interrupted
+    run goes on where it stopped.
     """
-    missing = catalogue.embeddings.missing(library, encoder.digest)
+    missing, embedded = catalogue.embeddings.missing(library, encoder.digest), 0
     for start in range(0, len(missing), _BATCH):
         keys = missing[start : start + _BATCH]
         stored = dict(_stored_frames(catalogue, keys))
@@ -42,9 +43,11 @@ def reembed(
         if frames:
             vectors = batcher.encode(encoder, frames, deadline_s=SECONDS_PER_IMAGE * len(frames))
             checksums = {key: hashlib.sha256(png).hexdigest() for key, (_, png) in stored.items()}
-            catalogue.embeddings.add(library, encoder.name, encoder.digest, list(stored), vectors, frames=checksums)
+            embedded += catalogue.embeddings.add(
+                library, encoder.name, encoder.digest, list(stored), vectors, frames=checksums
+            )
         progress(len(keys))
-    return len(missing)
+    return embedded
 
 
 def _stored_frames(catalogue: Catalogue, keys: Sequence[str]) -> Iterator[tuple[str, tuple[Reference, bytes]]]:

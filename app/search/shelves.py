@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import NamedTuple
@@ -68,6 +68,13 @@ class Shelves:
                 self._snapshots.pop(key, None)
                 self._forgotten[key] += 1  # what is being built of it holds the patient too
         return self._maker.forget(uid, ids)
+
+    def keep(self, libraries: Container[str]) -> None:
+        """Drop what is held of all other libraries: another process has deleted them."""
+        for key in [key for key in list(self._snapshots) if key.library not in libraries]:
+            with self._renewing[key]:
+                self._snapshots.pop(key, None)
+                self._forgotten[key] += 1
 
     def is_present(self, snapshot: Snapshot) -> bool:
         """Whether an index that lies elsewhere may still be taken for that of the snapshot: it moves by itself.

@@ -71,6 +71,7 @@ def test_a_frame_that_vanishes_with_its_reference_while_frames_are_read(service,
         return read(key)
 
     monkeypatch.setattr(catalogue.files, "read", removed_first)
-    reembed(catalogue, service.batcher, encoder, "demo")
+    missing = len(catalogue.embeddings.missing("demo", encoder.digest))
+    assert reembed(catalogue, service.batcher, encoder, "demo") == missing - 1
     assert catalogue.embeddings.missing("demo", encoder.digest) == []
     assert np.isfinite(catalogue.embeddings.shelf("demo", encoder.digest)[1].vectors).all()

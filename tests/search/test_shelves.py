@@ -155,6 +155,18 @@ def test_a_library_made_anew_under_its_name_is_another(catalogue, shelves):
     assert set(shelves.snapshot("fetal", ENCODER).row_of) == set(keys)
 
 
+def test_nothing_is_held_of_a_library_that_another_process_deleted(catalogue, shelves):
+    rng = random.Random(4)
+    for name in ("early", "fetal"):
+        catalogue.put_library(name)
+        catalogue.add(name, [new(n, rng) for n in range(3)])
+        shelves.snapshot(name, ENCODER)
+    catalogue.delete_library("early")
+    shelves.keep(catalogue.names())
+    shelves.settle()
+    assert {key.library for key in shelves._snapshots} == {"fetal"}
+
+
 def test_a_reference_without_a_vector_is_told(catalogue, shelves):
     rng = random.Random(5)
     keys = catalogue.add("fetal", [new(n, rng) for n in range(3)])
