@@ -1,5 +1,6 @@
 """The command ``sonoseek evaluate``."""
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,8 @@ def evaluate(
         raise typer.BadParameter("--protocol is patient or paper")
     if patients not in [one.value for one in Patients]:
         raise typer.BadParameter("--patients is given or near-duplicates")
+    if adopt and (protocol != Protocol.PATIENT.value or leave_out):
+        raise typer.BadParameter("--adopt goes with --protocol patient, and not with --leave-out")
     if folder is not None:
         _check_folder(folder)
     opened = open_library(current_settings())
@@ -101,14 +104,14 @@ def evaluate(
         controls=_sources(opened, controls) if controls else None,
         encoder=_opener(opened),
         partial=folder,
-        command=" ".join(["sonoseek", *sys.argv[1:]]),
+        command=shlex.join(["sonoseek", *sys.argv[1:]]),
     )
     report = run(opened.catalogue, opened.weights, library, options, _Bars())
-    if adopt:
-        with opened.recorder.recording(LOCAL, "library.adopt", library):
-            _adopt(opened.catalogue, report)
     if folder is not None:
         _write(opened.catalogue, report, folder, images=images)
+    if adopt:  # after the report, which a library that has changed meanwhile must not cost
+        with opened.recorder.recording(LOCAL, "library.adopt", library):
+            _adopt(opened.catalogue, report)
     if as_json:
         from app.evaluation.report_files import report_json
 
@@ -184,7 +187,7 @@ def _adopt(catalogue: "Catalogue", report: "Report") -> None:
 
     for choice in adopt(catalogue, report.ground, report.figures, report.overlaps):
         what = choice.adoption.encoder if choice.adoption else f"nothing adopted: {choice.why_not}"
-        out.print(f"{choice.kind}: {what}")
+        err.print(f"{choice.kind}: {what}")
 
 
 def _write(catalogue: "Catalogue", report: "Report", folder: Path, *, images: bool) -> None:

@@ -142,6 +142,14 @@ def sql(data: Path, statement: str, *values: object) -> list[tuple]:
     return found
 
 
+@pytest.mark.parametrize("other", [("--protocol", "paper"), ("--leave-out", "femur")])
+def test_figures_that_cannot_be_adopted_are_refused_before_the_work(demo_data, other):
+    result = evaluate(demo_data, "demo", "--adopt", *other)
+    assert result.returncode == 2
+    assert "--adopt" in result.stderr
+    assert "ranking" not in result.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_the_work(demo_data, tmp_path):
     (tmp_path / "file").touch()
     closed = tmp_path / "closed"

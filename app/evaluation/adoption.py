@@ -11,7 +11,7 @@ from app.evaluation.ground import Ground
 from app.evaluation.overlap import MOST, Overlap
 from app.evaluation.patient_figures import KindFigures
 from app.evaluation.patient_report import ContestantReport, PatientFigures
-from app.evaluation.protocol import Protocol
+from app.evaluation.protocol import Protocol, patients_used
 from app.library.adoption import TARGETS, Adoption
 from app.library.catalogue import Catalogue
 
@@ -63,6 +63,8 @@ def _choice(ground: Ground, figures: PatientFigures, overlaps: dict[str, Overlap
     }
     if not candidates:
         return Choice(kind, None, refused, "no encoder that was judged is a candidate: " + "; ".join(refused))
+    if all(found.coverage.classes < 2 for found in candidates.values()):
+        return Choice(kind, None, refused, "all images carry the same label, so there is nothing to tell apart")
     ordered = sorted(candidates.items(), key=lambda pair: (-_figure(pair[1]), pair[1].contestant))
     (digest, best), others = ordered[0], [found for _, found in ordered[1:]]
     return Choice(kind, _adoption(ground, figures, overlaps[digest], best, others), refused, "")
@@ -79,7 +81,7 @@ def _adoption(
         low=best.p_at_10.low,
         high=best.p_at_10.high,
         chance=best.chance.micro,
-        patients=figures.settings.patients.value,
+        patients=patients_used(ground, figures.settings.patients).value,
         others={one.contestant: _figure(one) for one in others},
         library_version=ground.info.version,
     )

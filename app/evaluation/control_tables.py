@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.evaluation.columns import titled
-from app.evaluation.controls import WHAT, ControlFigures
+from app.evaluation.controls import FULL, OF_FRAMES, WHAT, ControlFigures
 from app.evaluation.report import Section
 from app.evaluation.tables import Cell, Table
 
@@ -27,6 +27,7 @@ def control_section(figures: Sequence[ControlFigures]) -> Section:
 
 def _table(kind: str, figures: Sequence[ControlFigures]) -> Table:
     rows: list[list[Cell]] = []
+    names = dict.fromkeys(one.control for one in figures)
     for one in figures:
         row: list[Cell] = [one.control, one.contestant, one.p_at_10, one.expected, one.corrected]
         row += [one.interval.low, one.interval.high]
@@ -45,5 +46,18 @@ def _table(kind: str, figures: Sequence[ControlFigures]) -> Table:
         notes=(
             "Intervals and p: every patient left out in turn, as query and in the gallery. An encoder that finds more "
             "than both baselines where there is no anatomy uses a shortcut; what a baseline finds, the data give away.",
+            *_left_out(names),
         ),
     )
+
+
+def _left_out(shown: Collection[str]) -> list[str]:
+    """A note on controls that could be drawn and say nothing."""
+    drawn = WHAT if FULL in shown else OF_FRAMES
+    missing = [name for name in drawn if name not in shown]
+    if not missing:
+        return []
+    return [
+        f"Left out, since all their pictures are one picture: {', '.join(missing)}. One mask that covers the scans of "
+        "all pictures may cover everything, and pictures may have one size."
+    ]

@@ -42,6 +42,9 @@ WHAT = {
 }
 """Control -> what its pictures show."""
 
+OF_FRAMES = (FRAME, OUTLINE, FILLED, SIZE)
+"""Those that can be drawn from stored frames alone."""
+
 _AT_ONCE = 16
 
 Progress = Callable[[int], None]
@@ -83,7 +86,7 @@ class Sources:
 
 def control_names(sources: Sources) -> list[str]:
     """The controls that can be had of some sources."""
-    return [name for name in WHAT if sources.picture is not None or name in (FRAME, OUTLINE, FILLED, SIZE)]
+    return [name for name in WHAT if sources.picture is not None or name in OF_FRAMES]
 
 
 def steps_of(ground: Ground, sources: Sources) -> int:
@@ -104,7 +107,8 @@ def shortcut_controls(
 ) -> list[ControlFigures]:
     """The figures of every control, label kind and contestant: some encoders, 32 x 32 pixels, an untrained network.
 
-    ``rows`` is any contestant of the ground, for its rows. In ``partial`` vectors are kept as they come, so that an
+    A control whose pictures are all alike has none, nor has a kind that every image carries in the same way. ``rows``
+    is any contestant of the ground, for its rows. In ``partial`` vectors are kept as they come, so that an
     interrupted run can go on. Raises what the sources raise.
     """
     found: list[ControlFigures] = []
@@ -118,11 +122,18 @@ def shortcut_controls(
     kept = PartialVectors(partial, state_of_ground(ground), state_of_code(), sources.state, *digests)
     vectors = _embedded(ground, makers, sources, kept, progress)
     for control in control_names(sources):
+        if _all_alike(vectors[control, PIXELS]):
+            continue  # equal vectors would be ranked by id
         contestants = [with_vectors(rows.snapshot, name, name, vectors[control, name]) for name in makers]
         for kind in kinds:
             if len(ground.carriers(kind)) > 1:
                 found += _figures(ground, contestants, kind, control, settings)
     return found
+
+
+def _all_alike(vectors: Vectors) -> bool:
+    """Whether all pictures of a control are one picture, as all black ones are."""
+    return bool((vectors == vectors[0]).all())
 
 
 def _embedded(
@@ -194,6 +205,8 @@ def _figures(
         lists = whole_lists(ground, one, trials[-1])
         left_out.append(leave_out_patients(ground, trials[-1], lists.first, trials[-1].large(settings.min_images)))
     expected = _chance(trials[0])
+    if expected >= 1:  # every neighbour carries the label: there is nothing to find
+        return []
     pixels, untrained = len(contestants) - 2, len(contestants) - 1
     pairs = [(place, base) for base in (pixels, untrained) for place in range(len(contestants)) if place != base]
     differences = paired_differences(trials, left_out, pairs=pairs, draws=100, flips=100, seed=settings.seed)

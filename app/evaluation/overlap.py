@@ -110,7 +110,10 @@ def _sentence(encoder: str, listed: int, size: int, shared: int, share: float, t
     if not listed:
         return f"{encoder} was trained on nothing."
     if not shared:
-        return f"{encoder} was trained on none of the {size} pictures (by sha256, against {listed} that it lists)."
+        return (
+            f"None of the {size} files is byte for byte one of the {listed} that {encoder} was trained on. The same "
+            "pictures written anew, such as an archive's originals, would not be recognised."
+        )
     more = f"; {theirs - shared} others are of the same patients" if theirs > shared else ""
     return (
         f"{encoder} was trained on {shared} of the {size} pictures of this library ({100 * share:.1f} %{more}): its "

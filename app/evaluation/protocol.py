@@ -157,6 +157,11 @@ def check_patients(ground: Ground, protocol: Protocol, patients: Patients) -> No
         )
 
 
+def patients_used(ground: Ground, wanted: Patients) -> Patients:
+    """What stands for patients: those that are named wherever any is, whatever was asked for."""
+    return Patients.GIVEN if ground.has_patients else wanted
+
+
 def check_vectors(contestant: Contestant) -> None:
     """Raise BadInput ``not_finite`` where a vector holds NaN or infinity."""
     broken = np.flatnonzero(~np.isfinite(contestant.snapshot.vectors).all(axis=1)).tolist()

@@ -22,6 +22,8 @@ def write_report(report: Report, folder: Path, page: str | None) -> None:
     """Write ``report.json`` with its schema, ``report.md``, ``tables/*.csv``, ``queries.csv``, and the page if any."""
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)
+    for former in tables.glob("*.csv"):
+        former.unlink()  # of another protocol, or with controls: they would be read beside this report
     text = json.dumps(report_json(report), indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     (folder / SCHEMA_FILE.name).write_bytes(SCHEMA_FILE.read_bytes())

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from app.encoders.base import Encoder
 from app.encoders.weights import WeightStore
-from app.errors import BadInput
+from app.errors import BadInput, Conflict
 from app.evaluation.baselines import is_baseline, load_entrants, pictures_to_read
 from app.evaluation.control_tables import control_section
 from app.evaluation.controls import ControlFigures, Sources, shortcut_controls, steps_of
@@ -22,7 +22,7 @@ from app.evaluation.names import check_names
 from app.evaluation.natural import natural_vectors
 from app.evaluation.one_query import row_of
 from app.evaluation.options import Options, Progress, Silence
-from app.evaluation.overlap import overlap_warnings, overlaps_of
+from app.evaluation.overlap import Overlap, overlap_warnings, overlaps_of
 from app.evaluation.paper_section import paper_part
 from app.evaluation.paper_tables import PaperFigures, paper_figures, query_table
 from app.evaluation.partial import Partial
@@ -37,7 +37,15 @@ from app.evaluation.patient_report import (
     rank_contestant,
 )
 from app.evaluation.patient_tables import patient_tables
-from app.evaluation.protocol import Protocol, Ranked, check_patients, check_vectors, evaluable_kinds, with_patients
+from app.evaluation.protocol import (
+    Protocol,
+    Ranked,
+    check_patients,
+    check_vectors,
+    evaluable_kinds,
+    patients_used,
+    with_patients,
+)
 from app.evaluation.report import Report, Section
 from app.evaluation.state import version_of
 from app.evaluation.summary import summarise
@@ -65,8 +73,9 @@ def evaluate(
 
     What cannot be done is told before the work: NotFound ``unknown_library``, ``unknown_encoder``; BadInput
     ``no_encoders``, ``no_labels``, ``no_patients``, ``too_few_images``, ``not_finite``, ``vectors_missing``,
-    ``unknown_example``; Conflict ``vectors_missing``, ``library_changed``; Misconfigured ``extra_missing`` where pixel
-    metrics are wanted without their packages, ``weights_missing`` where controls are; and what their sources raise.
+    ``unknown_example``; Conflict ``vectors_missing``, ``library_changed``, ``encoder_changed``; Misconfigured
+    ``extra_missing`` where pixel metrics are wanted without their packages, ``weights_missing`` where controls are;
+    and what their sources raise.
     """
     progress, clock, settings = progress or Silence(), _Clock(), options.settings
     if not options.encoders:
@@ -79,9 +88,9 @@ def evaluate(
         if options.left_out:
             ground = without_labels(ground, "organ", options.left_out)
     kinds, skipped = _check(ground, contestants, options)
-    redrawn = _redrawn(ground, contestants, options)
-    rankings, figures = _judge(ground, contestants, kinds, skipped, options, progress, clock)
     overlaps = overlaps_of(catalogue, weights, ground, contestants)
+    redrawn = _redrawn(ground, contestants, overlaps, options)
+    rankings, figures = _judge(ground, contestants, kinds, skipped, options, progress, clock)
     papers = [one[Protocol.PAPER][kind] for kind in kinds for one in rankings]
     cut = Cut.of(ground, settings.min_images)
     with clock.time("paper tables"):
@@ -120,12 +129,25 @@ def _check(ground: Ground, contestants: Sequence[Contestant], options: Options) 
 
 
 def _redrawn(
-    ground: Ground, contestants: Sequence[Contestant], options: Options
+    ground: Ground, contestants: Sequence[Contestant], overlaps: Sequence[Overlap], options: Options
 ) -> tuple[Sources, dict[str, Encoder]] | None:
-    """What shortcut controls need: pictures, and the encoders that embed them anew."""
+    """What shortcut controls need: pictures, and the encoders that embed them anew.
+
+    Raises Conflict ``encoder_changed`` where an encoder is not the one that made the stored vectors.
+    """
     if options.controls is None or options.encoder is None:
         return None
-    encoders = {one.name: options.encoder(one.name) for one in contestants if not is_baseline(one)}
+    encoders = {}
+    for one, overlap in zip(contestants, overlaps, strict=True):
+        if is_baseline(one):
+            continue
+        encoder = encoders[one.name] = options.encoder(overlap.encoder)
+        if encoder.digest != one.digest:
+            raise Conflict(
+                "encoder_changed",
+                f"{overlap.encoder} as it is installed is {encoder.digest}, and the vectors were made by {one.digest}",
+                hint=f"run: sonoseek reembed {ground.info.name} --encoder {overlap.encoder}, or leave --controls out",
+            )
     return options.controls(ground), encoders
 
 
@@ -217,7 +239,7 @@ def _provenance(ground: Ground, contestants: Sequence[Contestant], options: Opti
     settings = options.settings
     facts = {
         "library": f"{ground.info.name}, version {ground.info.version}, {len(ground)} references",
-        "protocol": f"{settings.protocol.value}, patients {settings.patients.value}",
+        "protocol": f"{settings.protocol.value}, patients {patients_used(ground, settings.patients).value}",
         "settings": f"seed {settings.seed}, {settings.draws} bootstraps, {settings.flips} sign flips, "
         f"{settings.permutations} permutations, classes of at least {settings.min_images} images",
         "SonoSeek": VERSION,

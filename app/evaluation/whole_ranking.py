@@ -17,8 +17,8 @@ from app.metrics.ranked_lists import average_precision_at_r, graded_gain
 GROUP_OF = {"organ": "organ_group", "diagnoses": "diagnosis_groups"}
 """The kind whose labels are worth half of one of the kind itself."""
 
-DEPTH = 40
-"""Nearest rows that are kept of every query: the ten, and who follows where a patient is left out."""
+_DEEPEST = 500
+"""Nearest rows that are kept of every query at most: the ten, and who follows where a patient is left out."""
 
 _STEPS = 1e12
 """Nearness is counted in steps this small: equal distances come out of a matrix product with a last digit of their own.
@@ -75,7 +75,7 @@ def nearest_columns(near: Numbers, k: int) -> Rows:
 class WholeLists:
     """What rankings say beyond the first ten.
 
-    ``average_precisions`` (t,) are at R, nan where the query may see nobody who carries the label. ``first`` (q, DEPTH)
+    ``average_precisions`` (t,) are at R, nan where the query may see nobody who carries the label. ``first`` (q, depth)
     are the nearest rows of every query that has trials, -1 where fewer can be seen.
     """
 
@@ -90,16 +90,23 @@ def whole_lists(ground: Ground, contestant: Contestant, trials: Trials) -> Whole
     queries = trials.rows[trials.first_of_queries()]
     starts = np.searchsorted(trials.rows, queries)
     ends = np.append(starts[1:], len(trials))
-    found, first = np.full(len(trials), np.nan), np.full((len(queries), DEPTH), -1, dtype=np.int64)
+    depth = _depth(ground, trials)
+    found, first = np.full(len(trials), np.nan), np.full((len(queries), depth), -1, dtype=np.int64)
     for part, near in similarities.blocks(queries):
         for line, query in enumerate(range(part.start, part.stop)):
             start, end = int(starts[query]), int(ends[query])
-            order = nearest_columns(near[line], max(DEPTH, int(trials.alike[start:end].max())))
-            first[query, : min(DEPTH, len(order))] = similarities.columns[order[:DEPTH]]
+            order = nearest_columns(near[line], max(depth, int(trials.alike[start:end].max())))
+            first[query, : min(depth, len(order))] = similarities.columns[order[:depth]]
             for trial in range(start, end):
                 ranks = np.flatnonzero(member[order, trials.classes[trial]]) + 1
                 found[trial] = average_precision_at_r(ranks, int(trials.alike[trial]))
     return WholeLists(found, first)
+
+
+def _depth(ground: Ground, trials: Trials) -> int:
+    """So many that ten are left without any one patient, however many images he has, up to a bound of memory."""
+    _, images = np.unique(ground.patients[trials.ranked.gallery], return_counts=True)
+    return min(_DEEPEST, K + int(images.max(initial=0)))
 
 
 def graded_gains(ground: Ground, trials: Trials) -> Numbers:

@@ -28,7 +28,8 @@ def jackknife(
 
     The variance (n - 1)/n sum (figure without one - their mean)² is not too small on average, whatever the figure
     (Efron and Stein 1981). A figure that does not change has p 1 where it is 0. The interval ends at the ``bounds``
-    that the figure cannot pass.
+    that the figure cannot pass. No p is below 2^(1-n), the least that flipping the signs of n patients can give: a few
+    patients that agree prove little.
     """
     from scipy.stats import t  # 0.3 s: loaded when used
 
@@ -39,4 +40,5 @@ def jackknife(
     reach = float(t.ppf((1 + level) / 2, count - 1)) * error
     unmoved = 1.0 if value == 0 else 0.0
     p = float(2 * t.sf(abs(value) / error, count - 1)) if error > 0 else unmoved
+    p = max(p, 2.0 ** (1 - count))
     return Jackknife(float(value), error, max(bounds[0], float(value) - reach), min(bounds[1], float(value) + reach), p)

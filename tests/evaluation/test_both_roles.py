@@ -21,12 +21,13 @@ def left_out_of(ground, contestant, protocol=Protocol.PATIENT, min_images=20):
 
 
 @pytest.mark.parametrize("protocol", list(Protocol))
-def test_it_agrees_with_libraries_that_lack_the_patient(protocol):
-    ground, contestant = random_ground(n=150, classes=3, patients=25, pull=0.7)
+@pytest.mark.parametrize(("images", "patients"), [(150, 25), (600, 12)])
+def test_it_agrees_with_libraries_that_lack_the_patient(protocol, images, patients):
+    ground, contestant = random_ground(n=images, classes=3, patients=patients, pull=0.7)
     found = left_out_of(ground, contestant, protocol)
     patients = np.unique(ground.patients)
     assert len(found.without_micro) == len(patients)
-    for number in range(0, len(patients), 6):
+    for number in range(0, len(patients), 5):
         rest = np.flatnonzero(ground.patients != patients[number])
         smaller, same = judged_ground(
             [ground.references[row].labels for row in rest],
@@ -88,6 +89,11 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
     assert (found.low, found.high) == pytest.approx(
         (values.mean() - 2.2622 * error, values.mean() + 2.2622 * error), abs=1e-3
     )
+
+
+def test_a_few_patients_that_agree_prove_little():
+    assert jackknife(1.0, np.ones(3)).p == 0.25  # of eight ways to flip three signs, two are as extreme
+    assert jackknife(0.0, np.zeros(3)).p == 1
 
 
 def test_the_interval_ends_where_the_figure_must():

@@ -68,6 +68,15 @@ def test_an_encoder_that_names_no_list_may_be_adopted(judged):
     assert choose(ground, figures, unknown)[0].adoption.encoder == "organs"
 
 
+def test_nothing_is_adopted_where_all_carry_one_label():
+    vectors = unit(np.random.default_rng(1).normal(size=(30, 4)))
+    ground, one = judged_ground([Labels(organ="o")] * 30, vectors, patients=[f"p{row // 2}" for row in range(30)])
+    contestants = [Contestant("organs", "sha256:organs", one.snapshot)]
+    (choice,) = choose(ground, patient_report(ground, contestants, settings=FEW), overlaps())
+    assert choice.adoption is None
+    assert "the same label" in choice.why_not
+
+
 def test_nobody_is_adopted_where_all_have_seen_the_library(judged):
     ground, figures = judged
     for one in choose(ground, figures, overlaps(organs=0.5, findings=1.0)):

@@ -14,7 +14,7 @@ from app.errors import BadInput
 from app.evaluation.baselines import PIXELS, UNTRAINED
 from app.evaluation.control_sources import manifest_sources, stored_sources
 from app.evaluation.control_tables import control_section
-from app.evaluation.controls import FRAME, FULL, SHARED, WHAT, control_names, shortcut_controls, steps_of
+from app.evaluation.controls import FRAME, FULL, SHARED, SIZE, WHAT, control_names, shortcut_controls, steps_of
 from app.evaluation.ground import load_contestants
 from app.evaluation.patient_report import Settings
 from app.evaluation.protocol import Protocol
@@ -67,7 +67,8 @@ def test_marks_that_name_the_organ_are_found_out(betrayed):
     )
     assert sum(told) == steps_of(ground, sources)
     by = {(one.control, one.contestant): one for one in found}
-    assert list(dict.fromkeys(one.control for one in found)) == list(WHAT)
+    judged = [name for name in WHAT if name != SIZE]  # all pictures are of one size, so that control says nothing
+    assert list(dict.fromkeys(one.control for one in found)) == judged
     assert {one.contestant for one in found} == {"resnet-us", PIXELS, UNTRAINED}
     assert by[SHARED, PIXELS].corrected > 0.9  # the mark is all that is left
     assert by[FRAME, PIXELS].corrected < 0.5  # the organ is drawn at random: the scan knows nothing of it
@@ -76,7 +77,8 @@ def test_marks_that_name_the_organ_are_found_out(betrayed):
     assert full.over_pixels.value == pytest.approx(full.corrected - by[FULL, PIXELS].corrected)
     assert full.corrected == pytest.approx((full.p_at_10 - full.expected) / (1 - full.expected))
     (table,) = control_section(found).tables
-    assert len(table.rows) == len(WHAT) * 3
+    assert len(table.rows) == len(judged) * 3
+    assert "all their pictures are one picture: picture size." in table.notes[-1]
     assert len({len(row) for row in table.rows} | {len(table.columns)}) == 1
 
 

@@ -49,7 +49,10 @@ def test_the_best_comes_first_in_the_summary(report):
 
 
 def test_files(report, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "of-a-former-run.csv").touch()
     write_report(report, tmp_path, None)
+    assert not (tmp_path / "tables" / "of-a-former-run.csv").exists()
     said = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert said["library"]["name"] == "demo"
     assert said["provenance"]["resnet-us"].startswith("sha256:")
