@@ -34,7 +34,9 @@ def audit(
     _make_folder(folder)
     catalogue = open_library(current_settings()).catalogue
     with stage_progress() as progress:
-        found = audit_library(catalogue, library, encoders.split(",") if encoders else (), progress)
+        found = audit_library(
+            catalogue, library, [name.strip() for name in encoders.split(",")] if encoders else (), progress
+        )
     if folder is not None:
         page = audit_page(found, lambda row: stored_pixels(catalogue, found.ground.references[row]))
         (folder / "audit.html").write_text(page, encoding="utf-8")

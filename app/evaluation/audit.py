@@ -13,6 +13,7 @@ from app.evaluation.contradictions import Contradiction, find_contradictions
 from app.evaluation.frame_audit import FrameAudit, audit_frames
 from app.evaluation.ground import Contestant, Ground, load_contestants
 from app.evaluation.label_audit import JUDGED_KINDS, LabelAudit, audit_labels
+from app.evaluation.names import complete_encoders
 from app.evaluation.near_duplicates import NearDuplicate, find_near_duplicates
 from app.evaluation.protocol import K, check_vectors
 from app.evaluation.registration import open_cv
@@ -57,6 +58,8 @@ def audit_library(
     ``not_finite`` or what ``load_contestants`` raises; Misconfigured ``extra_missing``.
     """
     open_cv()  # what is not installed is told before an hour of work
+    if not catalogue.library(library).size:
+        raise BadInput("empty_library", f"the library {library!r} is empty", hint="enrol a manifest first")
     ground, contestants = load_contestants(catalogue, library, encoders or complete_encoders(catalogue, library))
     for contestant in contestants:
         check_vectors(contestant)
@@ -77,26 +80,6 @@ def audit_library(
         contradictions=contradictions,
         skipped=skipped,
     )
-
-
-def complete_encoders(catalogue: Catalogue, library: str) -> list[str]:
-    """The encoders that have a vector of every reference, in order of names; a digest where a name has two.
-
-    Raises NotFound ``unknown_library``, BadInput ``empty_library`` or ``vectors_missing``.
-    """
-    size = catalogue.library(library).size
-    if not size:
-        raise BadInput("empty_library", f"the library {library!r} is empty", hint="enrol a manifest first")
-    stored = catalogue.embeddings.counts(library)
-    complete = sorted((name, digest) for digest, (name, count) in stored.items() if count == size)
-    if not complete:
-        raise BadInput(
-            "vectors_missing",
-            f"no encoder has a vector of every reference of {library!r}",
-            hint=f"run: sonoseek reembed {library}",
-        )
-    names = [name for name, _ in stored.values()]
-    return [name if names.count(name) == 1 else digest for name, digest in complete]
 
 
 def conflict_of(ground: Ground, pair: NearDuplicate) -> Conflict | None:

@@ -124,7 +124,7 @@ def load_contestants(catalogue: Catalogue, library: str, encoders: Sequence[str]
 
 
 def _digest_of(name: str, library: str, stored: dict[str, tuple[str, int]]) -> str:
-    """The digest under which an encoder has vectors: the one with most of them."""
+    """The digest under which an encoder has vectors; raises BadInput where there is none, or more than one."""
     digests = {digest: count for digest, (encoder, count) in stored.items() if name in (encoder, digest)}
     if not digests:
         known = sorted({encoder for encoder, _ in stored.values()})

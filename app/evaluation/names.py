@@ -27,16 +27,17 @@ def check_names(catalogue: Catalogue, weights: WeightStore, library: str, names:
 
 
 def complete_encoders(catalogue: Catalogue, library: str) -> list[str]:
-    """The encoders that have a vector of every reference.
+    """The encoders that have a vector of every reference, in order of names; a digest where a name has two.
 
     Raises NotFound ``unknown_library``; Conflict ``vectors_missing`` where none has, BadInput ``no_labels`` where there
     are no references.
     """
     size = catalogue.library(library).size
     counts = catalogue.embeddings.counts(library)
-    complete = sorted({name for name, count in counts.values() if count == size})
+    names = [name for name, _ in counts.values()]
+    complete = sorted((name, digest) for digest, (name, count) in counts.items() if count == size)
     if complete:
-        return complete
+        return [name if names.count(name) == 1 else digest for name, digest in complete]
     name, count = counts[any_digest(catalogue, library)]
     raise Conflict(
         "vectors_missing",
