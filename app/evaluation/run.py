@@ -223,7 +223,9 @@ def _paper(ground: Ground, papers: Sequence[Ranked], cut: Cut) -> dict[str, dict
 def _rigorous(ground: Ground, figures: PatientFigures) -> Section:
     return Section(
         "The rigorous protocol" if figures.settings.protocol is Protocol.PATIENT else "The paper's protocol, judged",
-        "What a new patient would see, how sure that is, and what could make it look better than it is.",
+        "What a new patient would see, how sure that is, and what could make it look better than it is."
+        if figures.settings.protocol is Protocol.PATIENT
+        else "What a query finds with its own patient in the gallery, which a new patient would not see.",
         patient_tables(ground, figures),
     )
 

@@ -45,7 +45,7 @@ def test_each_kind_takes_the_encoder_that_is_best_for_it(judged):
     assert (findings.kind, findings.adoption.encoder) == ("findings", "findings")
     report = figures.contestants[0].figures[Protocol.PATIENT]["organ"]
     assert organ.adoption.figure == report.p_at_10.micro > 0.9
-    assert (organ.adoption.low, organ.adoption.high) == (report.p_at_10.low, report.p_at_10.high)
+    assert (organ.adoption.low, organ.adoption.high) == (report.both_roles.low, report.both_roles.high)
     assert organ.adoption.chance == report.chance.micro
     assert organ.adoption.library_version == ground.info.version
     assert organ.adoption.patients == "given"
