@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,6 +22,8 @@ Vectors = NDArray[np.float32]
 LABEL_KINDS = ("organ", "organ_group", "plane", "diagnoses", "diagnosis_groups", "findings")
 ATTRIBUTES = ("device", "operator", "trimester", "site")
 MAX_K = 1000
+MOST_LETTERS = 200
+_NOT_TEXT = {"Cc", "Cs", "Cn", "Zl", "Zp"}
 
 
 class Box(NamedTuple):
@@ -154,6 +157,11 @@ class Taxonomy:
             organ_group=None if labels.organ_group == filled.organ_group else labels.organ_group,
             diagnosis_groups=() if labels.diagnosis_groups == filled.diagnosis_groups else labels.diagnosis_groups,
         )
+
+
+def is_label_text(text: str) -> bool:
+    """Whether a text can be a label or an attribute: not too long, without line breaks and control characters."""
+    return len(text) <= MOST_LETTERS and not any(unicodedata.category(letter) in _NOT_TEXT for letter in text)
 
 
 def unique(names: Iterable[str]) -> tuple[str, ...]:

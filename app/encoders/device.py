@@ -95,7 +95,7 @@ def onednn_computes(dtype: torch.dtype) -> bool:
 
 
 def computes(placement: Placement) -> bool:
-    """Whether the device has instructions for the precision; a CPU without them takes fifty times as long."""
+    """Whether the device has instructions for the precision; a CPU without them takes many times as long."""
     return not placement.is_cpu or onednn_computes(placement.dtype)
 
 

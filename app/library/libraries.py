@@ -57,8 +57,10 @@ class Libraries:
         with Session(self._engine) as session:
             return Taxonomy(**library_row(session, name).taxonomy)
 
-    def put_library(self, name: str, taxonomy: Taxonomy | None = None) -> bool:
+    def put_library(self, name: str, taxonomy: Taxonomy | None = None, *, actor: str = "local") -> bool:
         """Create a library, or replace the taxonomy of one that exists; returns whether it is new.
+
+        Groups that this changes are appended to the history of their references.
 
         Raises BadInput ``bad_library_name``.
         """
@@ -71,5 +73,5 @@ class Libraries:
             if wanted is not None and row.taxonomy != wanted:
                 old, row.taxonomy = Taxonomy(**row.taxonomy), wanted
                 row.version += 1
-                regroup(session, row, old, Taxonomy(**wanted))
+                regroup(session, row, old, Taxonomy(**wanted), actor)
         return False

@@ -3,11 +3,11 @@
 import csv
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.domain import ATTRIBUTES, LABEL_KINDS, Box, Labels, Taxonomy, unique
+from app.domain import ATTRIBUTES, LABEL_KINDS, MOST_LETTERS, Box, Labels, Taxonomy, is_label_text, unique
 from app.errors import BadInput, SonoSeekError
 
 COLUMNS = (
@@ -132,6 +132,8 @@ def _parse(line: int, record: dict[str, str], folder: Path, attributes: Iterable
     if frame and not (frame.isascii() and frame.isdigit() and int(frame) > 0):
         raise BadInput("bad_row", "the cell frame is not a whole number from 1 on", hint="frames count from 1")
     region = cells.get("region")
+    labels, said = _labels(cells), {name: cells[name] for name in attributes if cells.get(name)}
+    _check_texts(labels, said)
     return ManifestRow(
         line=line,
         path=folder / cells["path"],
@@ -139,8 +141,8 @@ def _parse(line: int, record: dict[str, str], folder: Path, attributes: Iterable
         region=Box.parse(region) if region else None,
         patient_id=cells.get("patient_id") or None,
         external_id=_external_id(cells),
-        labels=_labels(cells),
-        attributes={name: cells[name] for name in attributes if cells.get(name)},
+        labels=labels,
+        attributes=said,
     )
 
 
@@ -174,6 +176,17 @@ def _labels(cells: dict[str, str]) -> Labels:
         diagnoses=several("diagnoses"),
         findings=several("findings"),
     )
+
+
+def _check_texts(labels: Labels, attributes: Mapping[str, str]) -> None:
+    """The rule of the HTTP door: what it would refuse is refused here."""
+    said = {kind: labels.values(kind) for kind in LABEL_KINDS} | {name: (text,) for name, text in attributes.items()}
+    if wrong := [name for name, texts in said.items() if not all(map(is_label_text, texts))]:
+        raise BadInput(
+            "bad_label",
+            f"not usable: {', '.join(wrong)}",
+            hint=f"labels and attributes are texts of at most {MOST_LETTERS} characters without line breaks",
+        )
 
 
 def _learn_group(groups: dict[str, str], labels: Labels, *, fixed: bool) -> None:

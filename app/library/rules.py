@@ -1,6 +1,7 @@
 """What holds within a library: an image is in it once, external ids are unique, groups follow from the taxonomy."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -9,7 +10,7 @@ from app.domain import LABEL_KINDS, Taxonomy
 from app.errors import Conflict
 from app.library.reference import NewReference
 from app.library.rows import label_columns, labels_of
-from app.library.tables import LibraryRow, ReferenceRow
+from app.library.tables import LabelHistoryRow, LibraryRow, ReferenceRow
 
 
 def refuse_taken(session: Session, library_id: int, ids: Sequence[str], new: Sequence[NewReference]) -> None:
@@ -37,12 +38,16 @@ def refuse_taken_names(session: Session, library_id: int, externals: Sequence[st
         )
 
 
-def regroup(session: Session, library: LibraryRow, old: Taxonomy, taxonomy: Taxonomy) -> None:
-    """Bring the groups of all references up to date: those that the old taxonomy gave go with it."""
+def regroup(session: Session, library: LibraryRow, old: Taxonomy, taxonomy: Taxonomy, actor: str) -> None:
+    """Bring the groups of all references up to date: those that the old taxonomy gave go with it.
+
+    What changes is appended to the history of each reference.
+    """
     for row in session.scalars(select(ReferenceRow).where(ReferenceRow.library_id == library.id)):
         labels = labels_of({kind: getattr(row, kind) for kind in LABEL_KINDS})
-        columns = label_columns(taxonomy.complete(old.without_groups(labels)))
-        for kind in ("organ_group", "diagnosis_groups"):
-            if getattr(row, kind) != columns[kind]:
-                setattr(row, kind, columns[kind])
-                row.version = library.version
+        renewed = taxonomy.complete(old.without_groups(labels))
+        if renewed != labels:
+            columns = label_columns(renewed)
+            row.organ_group, row.diagnosis_groups = columns["organ_group"], columns["diagnosis_groups"]
+            row.version = library.version
+            session.add(LabelHistoryRow(reference_id=row.id, actor=actor, labels=asdict(renewed)))

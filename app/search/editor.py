@@ -93,7 +93,7 @@ class Editor:
         with self._recorder.recording(by, "library.put", name, new=True) as attempt:
             check_library_name(name)
             before = self._catalogue.editions().get(name)
-            is_new = self._catalogue.put_library(name, taxonomy)
+            is_new = self._catalogue.put_library(name, taxonomy, actor=by.name)
             differs = before != self._catalogue.editions().get(name)
             attempt.outcome = "added" if is_new else "updated" if differs else "unchanged"
         return is_new

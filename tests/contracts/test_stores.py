@@ -350,3 +350,12 @@ def test_groups_are_those_of_the_taxonomy_at_the_moment_of_writing(catalogue):
     catalogue.update(key, Labels(organ="femur", organ_group="of another time"), {})
     assert catalogue.get(key).labels == Labels("femur", "leg")
     assert catalogue.history(key)[-1].labels == Labels("femur", "leg")
+
+
+def test_a_change_of_groups_is_in_the_history_of_those_that_it_changes(catalogue):
+    catalogue.put_library("fetal", Taxonomy(organs={"femur": "limb", "spine": "back"}))
+    first, second = catalogue.add("fetal", [new(n, labels=Labels(organ=o)) for n, o in enumerate(("femur", "spine"))])
+    catalogue.put_library("fetal", Taxonomy(organs={"femur": "leg", "spine": "back"}), actor="somebody")
+    changes = [(change.actor, change.labels.organ_group) for change in catalogue.history(first)]
+    assert changes == [("local", "limb"), ("somebody", "leg")]
+    assert len(catalogue.history(second)) == 1

@@ -15,6 +15,16 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize("organ", ["x" * 201, '"two\nlines"', "bell\x07"])
+@pytest.mark.parametrize("column", ["organ", "diagnoses", "device"])
+def test_labels_that_the_http_door_refuses_are_bad_rows(tmp_path, column, organ):
+    manifest = read_manifest(write(tmp_path, f"path,{column}\na.png,{organ}\nb.png,{'x' * 200}\n"))
+    assert [row.path.name for row in manifest.rows] == ["b.png"]
+    (bad,) = manifest.bad
+    assert f"not usable: {column}" in bad.reason
+    assert "200 characters" in bad.reason
+
+
 def test_a_full_row(tmp_path):
     path = write(
         tmp_path,

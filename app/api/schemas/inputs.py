@@ -1,6 +1,5 @@
 """What callers say in JSON: labels, enrolments, taxonomies, a patient. Nothing of it is ever repeated in an error."""
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar
 
@@ -16,18 +15,17 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from app.domain import ATTRIBUTES, LABEL_KINDS, Box, Labels, Taxonomy, unique
+from app.domain import ATTRIBUTES, LABEL_KINDS, MOST_LETTERS, Box, Labels, Taxonomy, is_label_text, unique
 from app.errors import BadInput
 from app.search.editor import LabelEdit
 from app.search.enroller import Enrolment
 
 MOST_ROWS = 256
-_NOT_TEXT = {"Cc", "Cs", "Cn", "Zl", "Zp"}
 _OWN_NAMES = {*LABEL_KINDS, "path", "frame", "region", "patient_id", "external_id"}
 
 
 def _plain(text: str) -> str:
-    if any(unicodedata.category(letter) in _NOT_TEXT for letter in text):
+    if not is_label_text(text):
         raise ValueError
     return text
 
@@ -44,7 +42,9 @@ def _free(name: str) -> str:
     return name
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)]
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_LETTERS), AfterValidator(_plain)
+]
 OneOfMany = Annotated[Text, AfterValidator(_single)]
 Many = Annotated[list[OneOfMany], Field(max_length=100)]
 AttributeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$"), AfterValidator(_free)]
