@@ -1,9 +1,9 @@
-"""How long a library takes to load from the database at the start of the service.
+"""How long a library takes to load from the database at the start of the service, until it can be searched.
 
 Rows are made directly, with labels and attributes as varied as those of a real library; canvases are left out, since
 loading does not read them. Prints a table and JSON.
 
-    python benchmarks/loading.py --n 15000 --dim 384
+    python benchmarks/loading.py --n 15000 --dim 384 [--without-patients]
     python benchmarks/loading.py --url postgresql://USER@/DATABASE?host=/run/postgresql   # an empty database
 """
 
@@ -22,19 +22,21 @@ from sqlalchemy.orm import Session
 from app.domain import ImageFacts, Labels
 from app.library.catalogue import Catalogue
 from app.library.database import open_database, writing
-from app.library.embeddings import Embeddings
 from app.library.files import FrameFiles
 from app.library.queries import locked_library
 from app.library.reference import NewReference, NewVector, identity_of, reference_id
 from app.library.rows import new_rows
 from app.library.tables import EmbeddingRow, ReferenceRow
+from app.search.answer import EncoderInfo
+from app.search.index_makers import LocalIndexes
+from app.search.shelves import Shelves
 
 DIGEST = "sha256:" + "0" * 64
 LIBRARY = "loading"
 AT_ONCE = 5000
 
 
-def made_up(n: int, dim: int) -> Iterator[NewReference]:
+def made_up(n: int, dim: int, patients: bool = True) -> Iterator[NewReference]:
     dice = np.random.default_rng(20261125)
     empty = np.zeros((1, 1), np.uint8)
     for number in range(n):
@@ -51,7 +53,7 @@ def made_up(n: int, dim: int) -> Iterator[NewReference]:
             ),
             attributes={"device": f"device {number % 8}", "trimester": str(1 + number % 3)},
             external_id=f"case-{number}",
-            patient_key=f"{number // 3:064x}",
+            patient_key=f"{number // 3:064x}" if patients else None,
             png=b"",
             canvas=empty,
             histogram=np.zeros(1, np.int64),
@@ -60,9 +62,9 @@ def made_up(n: int, dim: int) -> Iterator[NewReference]:
         )
 
 
-def fill(catalogue: Catalogue, engine, n: int, dim: int) -> None:
+def fill(catalogue: Catalogue, engine, n: int, dim: int, patients: bool = True) -> None:
     catalogue.put_library(LIBRARY)
-    new = list(made_up(n, dim))
+    new = list(made_up(n, dim, patients))
     for start in range(0, n, AT_ONCE):
         some = new[start : start + AT_ONCE]
         with Session(writing(engine)) as session, session.begin():
@@ -79,21 +81,24 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=15_000)
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--without-patients", action="store_true", help="near-duplicates stand for patients then")
     parser.add_argument("--url", help="an empty database; default is a SQLite file in a temporary directory")
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = wish.url or f"sqlite:///{folder}/library.db"
         engine = open_database(url)
-        fill(Catalogue(engine, FrameFiles(Path(folder))), engine, wish.n, wish.dim)
+        fill(Catalogue(engine, FrameFiles(Path(folder))), engine, wish.n, wish.dim, not wish.without_patients)
         engine.dispose()
         seconds, busy = [], []
         for _ in range(wish.repeats):
             engine = open_database(url)  # a start opens the file anew
+            shelves = Shelves(Catalogue(engine, FrameFiles(Path(folder))), LocalIndexes("kdtree"))
             began, began_busy = time.perf_counter(), time.process_time()
-            _, shelf = Embeddings(engine).shelf(LIBRARY, DIGEST)
+            snapshot = shelves.snapshot(LIBRARY, EncoderInfo("encoder", DIGEST, wish.dim, "fp32"))
             seconds.append(time.perf_counter() - began)
             busy.append(time.process_time() - began_busy)
-            assert shelf.vectors.shape == (wish.n, wish.dim)
+            assert snapshot.size == wish.n
+            shelves.close()  # the engine that is being built beside it
             engine.dispose()
     best, middle = min(seconds), float(np.median(seconds))
     print(

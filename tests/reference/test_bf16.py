@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from app.encoders.device import onednn_computes
 from app.training.data import read_manifests
 from benchmarks.bf16_neighbours import compared, prepared
 from benchmarks.trained_dinov2 import install, official_file
 
-PICTURES = 120
+PICTURES = 120 if onednn_computes(torch.bfloat16) else 60  # by hand, a picture takes seconds
 MOST_CHANGED = {"bf16, as served": 0.07, "bf16, plain .bfloat16()": 0.07, "bf16, plain under autocast": 0.05}
 """Of the ten nearest of other patients, the share that may be others than in float32.
 
